@@ -89,7 +89,9 @@ mod tests {
 
     #[test]
     fn refuses_what_could_be_taken_for_something_else() {
-        for text in ["", "0123", "0123-4567-89ab-cdeg", "0123-4567-89AB-cdef", "../3-4567-89ab-cdef"] {
+        for text in
+            ["", "0123", "0123-4567-89ab-cdeg", "0123-4567-89AB-cdef", "../3-4567-89ab-cdef"]
+        {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
     }

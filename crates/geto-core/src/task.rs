@@ -94,7 +94,9 @@ pub enum InvalidTask {
     #[error("the value of variable `{0}` has a NUL byte, which no program can be given")]
     NulInVariable(String),
     /// It could reach out of the task's directory, or can't be written down.
-    #[error("`{0}` is no pattern for files to bring: it is empty, absolute, or has `..`, a line feed or NUL")]
+    #[error(
+        "`{0}` is no pattern for files to bring: it is empty, absolute, or has `..`, a line feed or NUL"
+    )]
     BringPattern(String),
     /// A timeout is kept by `sleep` on the host.
     #[error("a timeout is a whole number of seconds, at least one")]

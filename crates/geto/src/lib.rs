@@ -1,10 +1,14 @@
 //! geto runs a script on another machine as if it ran here.
 
 mod error;
+mod fleet;
+mod run;
 pub mod transport;
 
 pub use error::{Error, ErrorKind};
+pub use fleet::Fleet;
 pub use geto_core::{
     Bring, Dependency, ExitCode, Host, InvalidTask, Outcome, Script, ScriptBody, Secret, Stdin,
     Task, TaskId, TransportKind,
 };
+pub use run::{Canceller, Event, FilesHome, Results, Run};

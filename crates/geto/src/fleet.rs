@@ -1,0 +1,51 @@
+//! All the hosts that this machine knows, and ways to run tasks on them.
+
+use std::path::PathBuf;
+
+use geto_core::{Host, Task, TaskId};
+use tokio::sync::watch;
+
+use crate::{Error, ErrorKind, Run};
+
+/// All the hosts that this machine knows.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    hosts: Vec<Host>,
+    local_work_path: PathBuf,
+}
+
+impl Fleet {
+    /// Makes a fleet of `hosts`, which keeps results under `local_work_path`.
+    pub fn new(hosts: impl IntoIterator<Item = Host>, local_work_path: impl Into<PathBuf>) -> Self {
+        Self { hosts: hosts.into_iter().collect(), local_work_path: local_work_path.into() }
+    }
+
+    /// The hosts, in the order of the configuration.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Where results are kept here.
+    pub fn local_work_path(&self) -> &std::path::Path {
+        &self.local_work_path
+    }
+
+    /// Runs `task` on the host called `name`; await the result.
+    pub fn run_on_host<'a>(&'a self, task: &'a Task, name: &str) -> Run<'a> {
+        let host = self.hosts.iter().find(|host| host.name == name).cloned();
+        let host = host
+            .ok_or_else(|| Error::new(ErrorKind::Usage, format!("the fleet has no host `{name}`")));
+        let (cancel, _) = watch::channel(false);
+        Run {
+            fleet: self,
+            task,
+            host,
+            id: TaskId::from_bits(getrandom::u64().unwrap_or_default()),
+            into: None,
+            overwrite: false,
+            keep: false,
+            follow: None,
+            cancel,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What one may learn while a task runs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use geto_core::{Outcome, TaskId};
+
+/// Something that happened to a task, in the order in which it happened.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The host is being connected to.
+    Connecting {
+        /// The host's name.
+        host: String,
+    },
+    /// The host's shell has answered.
+    Connected {
+        /// The host's name.
+        host: String,
+        /// From the first packet to the answer.
+        login: Duration,
+    },
+    /// Bytes of script, input and dependencies have been sent.
+    Sending {
+        /// How many so far.
+        bytes: u64,
+        /// How many there are.
+        total: u64,
+    },
+    /// The script runs.
+    Started {
+        /// The task.
+        id: TaskId,
+        /// The host's name.
+        host: String,
+        /// The task's directory on the host.
+        directory: String,
+    },
+    /// The script's standard output grew.
+    Stdout(Bytes),
+    /// The script's standard error grew.
+    Stderr(Bytes),
+    /// The script ended; its files have not been brought yet.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// How long it ran, measured on the host.
+        run_time: Duration,
+    },
+    /// Bytes of the files have been received.
+    Receiving {
+        /// How many so far.
+        bytes: u64,
+    },
+    /// Something that the user should know; the run goes on.
+    Warning(String),
+}

@@ -1,0 +1,108 @@
+//! One task on one host, end to end.
+
+mod event;
+mod report;
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use geto_core::{Host, Task, TaskId};
+use tokio::sync::watch;
+
+pub use event::Event;
+pub use report::{FilesHome, Results};
+
+use crate::{Error, Fleet};
+
+/// A task about to run on a host: settle the details, then await it.
+///
+/// Nothing happens before it is awaited.
+///
+/// # Cancel safety
+/// Dropping the future after the task has started leaves the task running on its host, as killing
+/// the process would: its output, outcome and files stay there. To end the task, keep a
+/// [`Canceller`] and call [`cancel`](Canceller::cancel). Dropped before the start, the task is not
+/// started.
+#[must_use = "nothing runs until this is awaited"]
+pub struct Run<'a> {
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) task: &'a Task,
+    pub(crate) host: Result<Host, Error>,
+    pub(crate) id: TaskId,
+    pub(crate) into: Option<PathBuf>,
+    pub(crate) overwrite: bool,
+    pub(crate) keep: bool,
+    pub(crate) follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
+    pub(crate) cancel: watch::Sender<bool>,
+}
+
+/// Ends the task of a [`Run`], from anywhere.
+#[derive(Debug, Clone)]
+pub struct Canceller(watch::Sender<bool>);
+
+impl Canceller {
+    /// Ends the task and all its processes: TERM, then KILL after 10 s. The run then returns
+    /// results with the outcome [`Cancelled`](crate::Outcome::Cancelled); a task that has not
+    /// started yet is not started. Later calls change nothing.
+    pub fn cancel(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl<'a> Run<'a> {
+    /// The id of the task's instance.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Puts the files into `directory` (made when missing) instead of
+    /// `<local_work_path>/<id>/files/`.
+    pub fn into_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.into = Some(directory.into());
+        self
+    }
+
+    /// Whether files in that directory may be replaced; false by default.
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Whether the task's directory stays on the host after the results are home; false by default.
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// Tells `follow` what happens as it happens, the task's output included. It is called from
+    /// the future and holds it up while it runs.
+    pub fn follow(mut self, follow: impl FnMut(Event) + Send + 'a) -> Self {
+        self.follow = Some(Box::new(follow));
+        self
+    }
+
+    /// Returns a handle that ends the task.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(self.cancel.clone())
+    }
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<'a> IntoFuture for Run<'a> {
+    type Output = Result<Results, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let host = self.host?;
+            Err(Error::new(crate::ErrorKind::NotStarted, "failed to run").on_host(host.name))
+        })
+    }
+}
