@@ -13,7 +13,9 @@ mod id;
 mod outcome;
 mod script;
 mod secret;
+mod shell;
 mod task;
+pub mod wire;
 
 pub use host::{Host, TransportKind};
 pub use id::{ParseTaskIdError, TaskId};

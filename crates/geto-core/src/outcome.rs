@@ -74,10 +74,13 @@ impl Outcome {
 
     /// Reads the status that a shell gave for the script (`$?`): above 128 with a valid signal
     /// number is a signal, since five of six shells give nothing that would tell more.
-    pub fn from_shell_status(status: u8) -> Self {
-        match status.checked_sub(128) {
-            Some(signal @ 1..=64) => Self::Signalled { signal },
-            _ => Self::Exited { code: status },
+    /// ksh93 adds 256 to a signal's number instead.
+    pub fn from_shell_status(status: u16) -> Self {
+        match status {
+            129..=192 | 257..=320 => {
+                Self::Signalled { signal: u8::try_from(status & 127).unwrap_or_default() }
+            }
+            _ => Self::Exited { code: u8::try_from(status & 255).unwrap_or_default() },
         }
     }
 }
@@ -112,6 +115,8 @@ mod tests {
     fn status_above_128_is_a_signal_when_one_has_that_number() {
         assert_eq!(Outcome::from_shell_status(128), Outcome::Exited { code: 128 });
         assert_eq!(Outcome::from_shell_status(137), Outcome::Signalled { signal: 9 });
+        assert_eq!(Outcome::from_shell_status(192), Outcome::Signalled { signal: 64 });
+        assert_eq!(Outcome::from_shell_status(256 + 9), Outcome::Signalled { signal: 9 });
         assert_eq!(Outcome::from_shell_status(255), Outcome::Exited { code: 255 });
     }
 }

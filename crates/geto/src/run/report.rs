@@ -19,8 +19,9 @@ pub struct Results {
     pub host: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// The status that the host's shell gave for the script (`$?`), when it gave one.
-    pub raw_status: Option<u8>,
+    /// The status that the host's shell gave for the script (`$?`): 128 plus the number for a
+    /// signal (ksh93: 256 plus).
+    pub raw_status: u16,
     /// When the script started, by the clock of this machine: seconds since 1970.
     pub started: Duration,
     /// How long the script ran, measured on the host.

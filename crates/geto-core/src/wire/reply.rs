@@ -1,0 +1,298 @@
+//! What the host says. All of it is taken for hostile.
+#![deny(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::EndReport;
+
+/// What start-up files may print before the session answers; more is an error.
+const NOISE_LIMIT: usize = 1 << 20;
+/// How much of that is kept, for a person.
+const NOISE_KEPT: usize = 4096;
+/// The longest header line.
+const HEADER_LIMIT: usize = 128;
+/// The longest text in a frame that is not output or files.
+const TEXT_LIMIT: usize = 64 << 10;
+
+/// Something that the host's side said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// The program runs.
+    Hello,
+    /// A named text: a fact about the host.
+    Fact {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// All facts were told.
+    FactsEnd,
+    /// The task was started; its directory.
+    Started(String),
+    /// Bytes of the task's standard output.
+    Stdout(Bytes),
+    /// Bytes of the task's standard error.
+    Stderr(Bytes),
+    /// The task ended; `None` when the supervisor could not say how.
+    Ended(Option<EndReport>),
+    /// There are no files to bring.
+    NoFiles,
+    /// The files are large; they must be asked for.
+    LargeFiles,
+    /// Not all files could be read; the reason in the words of the host's tar.
+    Damaged(String),
+    /// Bytes of the archive of files.
+    Files(Bytes),
+    /// The archive is whole.
+    FilesEnd,
+    /// The task's directory was removed.
+    Removed,
+    /// The request failed.
+    Error {
+        /// What kind of thing failed: `exists`, `work-path`, `disk`, `tool`, `interpreter`,
+        /// `remove`, `request`.
+        kind: String,
+        /// What the host says of it.
+        text: String,
+    },
+}
+
+/// An answer that no host of geto gives.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// Too much came before the first answer.
+    #[error("the host sent more than 1 MiB before its first answer")]
+    Noise,
+    /// Something that is no frame.
+    #[error("the host sent something that is no answer")]
+    NoFrame,
+    /// A text beyond all bounds.
+    #[error("the host sent an answer of {0} bytes where a short text is expected")]
+    TooLong(u64),
+}
+
+/// Cuts the bytes of a channel into replies. Output and files come in the pieces in which they
+/// arrive; nothing is kept but at most one short frame.
+#[derive(Debug)]
+pub struct ReplyParser {
+    nonce: Vec<u8>,
+    buffer: BytesMut,
+    noise: Vec<u8>,
+    noise_len: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Noise,
+    Header,
+    Text { name: String, len: usize },
+    Data { stream: Stream, left: u64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+    Files,
+}
+
+impl ReplyParser {
+    /// Makes a parser for the session that was given `nonce`.
+    pub fn new(nonce: &str) -> Self {
+        Self {
+            nonce: nonce.as_bytes().to_vec(),
+            buffer: BytesMut::new(),
+            noise: Vec::new(),
+            noise_len: 0,
+            state: State::Noise,
+        }
+    }
+
+    /// What start-up files printed before the first answer, at most 4 KiB of it.
+    pub fn noise(&self) -> &[u8] {
+        &self.noise
+    }
+
+    /// Takes bytes of the channel; call [`next`](Self::next) until it has no more.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Returns the next reply, or `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When the host sent what no host of geto sends. The parser is of no use afterwards.
+    #[expect(clippy::should_implement_trait, reason = "an iterator that ends can't go on later")]
+    pub fn next(&mut self) -> Result<Option<Reply>, WireError> {
+        loop {
+            match self.state.clone() {
+                State::Noise if !self.skip_noise()? => return Ok(None),
+                State::Noise => self.state = State::Header,
+                State::Header => match self.header()? {
+                    Some(state) => self.state = state,
+                    None => return Ok(None),
+                },
+                State::Text { len, .. } if self.buffer.len() < len => return Ok(None),
+                State::Text { name, len } => {
+                    let text = String::from_utf8_lossy(&self.buffer.split_to(len)).into_owned();
+                    self.state = State::Header;
+                    return Ok(Some(reply(&name, text)));
+                }
+                State::Data { stream, left: 0 } => {
+                    self.state = State::Header;
+                    if stream == Stream::Files {
+                        return Ok(Some(Reply::FilesEnd));
+                    }
+                }
+                State::Data { .. } if self.buffer.is_empty() => return Ok(None),
+                State::Data { stream, left } => {
+                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+                    let data = self.buffer.split_to(take).freeze();
+                    self.state = State::Data { stream, left: left - take as u64 };
+                    return Ok(Some(match stream {
+                        Stream::Out => Reply::Stdout(data),
+                        Stream::Err => Reply::Stderr(data),
+                        Stream::Files => Reply::Files(data),
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Drops what comes before the nonce; returns whether it was found.
+    fn skip_noise(&mut self) -> Result<bool, WireError> {
+        let found = self.buffer.windows(self.nonce.len()).position(|w| w == self.nonce);
+        // The end of the buffer may be the beginning of the nonce.
+        let skip = found.unwrap_or(self.buffer.len().saturating_sub(self.nonce.len()));
+        let noise = self.buffer.split_to(skip);
+        let room = NOISE_KEPT.saturating_sub(self.noise.len());
+        self.noise.extend(noise.iter().take(room));
+        self.noise_len += skip;
+        match self.noise_len > NOISE_LIMIT {
+            true => Err(WireError::Noise),
+            false => Ok(found.is_some()),
+        }
+    }
+
+    /// Reads a header when it is there.
+    fn header(&mut self) -> Result<Option<State>, WireError> {
+        let Some(end) = self.buffer.iter().take(HEADER_LIMIT).position(|&byte| byte == b'\n')
+        else {
+            return match self.buffer.len() < HEADER_LIMIT {
+                true => Ok(None),
+                false => Err(WireError::NoFrame),
+            };
+        };
+        let line = self.buffer.split_to(end);
+        self.buffer.advance(1);
+        let line = std::str::from_utf8(&line).map_err(|_garbled| WireError::NoFrame)?;
+        let mut words = line.split(' ');
+        let (nonce, name, len) = (words.next(), words.next(), words.next());
+        let (Some(nonce), Some(name), Some(len), None) = (nonce, name, len, words.next()) else {
+            return Err(WireError::NoFrame);
+        };
+        if nonce.as_bytes() != self.nonce {
+            return Err(WireError::NoFrame);
+        }
+        let left: u64 = len.parse().map_err(|_garbled| WireError::NoFrame)?;
+        Ok(Some(match name {
+            "out" => State::Data { stream: Stream::Out, left },
+            "err" => State::Data { stream: Stream::Err, left },
+            "files" => State::Data { stream: Stream::Files, left },
+            _ => match usize::try_from(left) {
+                Ok(len) if len <= TEXT_LIMIT => State::Text { name: name.to_owned(), len },
+                _ => return Err(WireError::TooLong(left)),
+            },
+        }))
+    }
+}
+
+fn reply(name: &str, text: String) -> Reply {
+    match name {
+        "hello" => Reply::Hello,
+        "facts" => Reply::FactsEnd,
+        "started" => Reply::Started(text),
+        "ended" => Reply::Ended(EndReport::parse(&text)),
+        "nofiles" => Reply::NoFiles,
+        "large" => Reply::LargeFiles,
+        "damaged" => Reply::Damaged(text),
+        "removed" => Reply::Removed,
+        "error" => {
+            let (kind, rest) = text.split_once(' ').unwrap_or((&text, ""));
+            Reply::Error { kind: kind.to_owned(), text: rest.to_owned() }
+        }
+        _ => Reply::Fact { name: name.to_owned(), value: text },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &[u8] =
+        b"Welcome!\nN0NC N0NCE hello 2\n12N0NCE out 3\na\0bN0NCE files 2\nxyN0NCE nofiles 0\n";
+
+    fn replies(pieces: &[&[u8]]) -> Result<Vec<Reply>, WireError> {
+        let mut parser = ReplyParser::new("N0NCE");
+        let mut replies = Vec::new();
+        for piece in pieces {
+            parser.feed(piece);
+            while let Some(reply) = parser.next()? {
+                replies.push(reply);
+            }
+        }
+        Ok(replies)
+    }
+
+    #[test]
+    fn every_split_gives_the_same_replies() {
+        let joined = |pieces: &[&[u8]]| {
+            let mut out = Vec::new();
+            let mut others = Vec::new();
+            for reply in replies(pieces).unwrap() {
+                match reply {
+                    Reply::Stdout(bytes) | Reply::Files(bytes) => out.extend_from_slice(&bytes),
+                    other => others.push(other),
+                }
+            }
+            (out, others)
+        };
+        let whole = joined(&[STREAM]);
+        assert_eq!(whole.0, b"a\0bxy");
+        assert_eq!(whole.1, [Reply::Hello, Reply::FilesEnd, Reply::NoFiles]);
+        for split in 0..STREAM.len() {
+            assert_eq!(joined(&[&STREAM[..split], &STREAM[split..]]), whole, "{split}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error() {
+        for bad in [
+            &b"N0NCE hello\n"[..],
+            b"N0NCE hello 0\nOTHER out 1\n",
+            b"N0NCE hello -1\n",
+            b"N0NCE hello 0 0\n",
+            b"N0NCE \xff 0\n",
+        ] {
+            assert_eq!(replies(&[bad]), Err(WireError::NoFrame), "{bad:?}");
+        }
+        assert_eq!(replies(&[b"N0NCE hello 99999999\n"]), Err(WireError::TooLong(99_999_999)));
+    }
+
+    #[test]
+    fn noise_is_bounded() {
+        assert_eq!(replies(&[&vec![b'x'; 2 << 20]]), Err(WireError::Noise));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            drop(replies(&[b"N0NCE ", &bytes]));
+            drop(replies(&[b"N0NCE hello 0\nN0NCE ", &bytes]));
+        }
+    }
+}
