@@ -1,1 +1,25 @@
-//! geto-testkit
+//! Real SSH servers, faults and shells for the tests of geto.
+//!
+//! Nothing here imitates: servers are the machine's own `sshd` and `dropbear`, shells are the real
+//! shells, faults are injected into real TCP streams. A program that is missing is a panic that
+//! names the Debian package, never a skipped test. Everything is a blocking call, so that sync and
+//! async tests use it alike, and everything is stopped and removed on drop.
+//!
+//! ```text
+//! client --> Proxy (delay, throttle, cut) --> Server = Sshd | Dropbear, on a Machine
+//!                                                      (login shell, tools, mounts, users)
+//! ```
+
+mod keys;
+mod machine;
+mod process;
+mod program;
+mod server;
+mod sshd;
+
+pub use keys::{KeyKind, UserKey};
+pub use machine::Machine;
+pub use process::Process;
+pub use program::program;
+pub use server::Server;
+pub use sshd::Sshd;
