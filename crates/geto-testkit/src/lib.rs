@@ -10,16 +10,23 @@
 //!                                                      (login shell, tools, mounts, users)
 //! ```
 
+mod account;
+mod ask_pass;
+mod dropbear;
 mod keys;
 mod machine;
 mod process;
 mod program;
 mod server;
+mod shells;
 mod sshd;
 
+pub use ask_pass::AskPass;
+pub use dropbear::Dropbear;
 pub use keys::{KeyKind, UserKey};
 pub use machine::Machine;
 pub use process::Process;
 pub use program::program;
 pub use server::Server;
+pub use shells::{Shell, login_shells, system_shells};
 pub use sshd::Sshd;

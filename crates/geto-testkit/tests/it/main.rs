@@ -2,6 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+mod dropbear;
+mod login;
+mod machine;
 mod sshd;
 
 /// Runs a command that has to succeed, without stdin, and returns its stdout.
