@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 mod dropbear;
 mod login;
 mod machine;
+mod proxy;
 mod sshd;
 
 /// Runs a command that has to succeed, without stdin, and returns its stdout.
