@@ -11,6 +11,7 @@
 //! ```
 
 mod account;
+mod agent;
 mod ask_pass;
 mod dropbear;
 mod keys;
@@ -19,10 +20,13 @@ mod process;
 mod program;
 mod proxy;
 mod pump;
+mod redact;
 mod server;
 mod shells;
 mod sshd;
+mod test_env;
 
+pub use agent::Agent;
 pub use ask_pass::AskPass;
 pub use dropbear::Dropbear;
 pub use keys::{KeyKind, UserKey};
@@ -33,3 +37,4 @@ pub use proxy::{Cut, Direction, Proxy, ProxyBuilder, Traffic};
 pub use server::Server;
 pub use shells::{Shell, login_shells, system_shells};
 pub use sshd::Sshd;
+pub use test_env::{Ran, TestEnv};

@@ -2,11 +2,13 @@
 
 use std::process::{Command, Stdio};
 
+mod agent;
 mod dropbear;
 mod login;
 mod machine;
 mod proxy;
 mod sshd;
+mod test_env;
 
 /// Runs a command that has to succeed, without stdin, and returns its stdout.
 fn stdout(command: &mut Command) -> String {
