@@ -72,9 +72,29 @@ pub(crate) fn descendants(root: u32) -> Vec<Process> {
     }
 }
 
-/// Returns the name of a process's mount namespace, if it may be seen.
-pub(crate) fn mount_namespace(pid: u32) -> Option<PathBuf> {
-    fs_err::read_link(format!("/proc/{pid}/ns/mnt")).ok()
+/// A mount namespace other than this process's own.
+#[derive(Debug)]
+pub(crate) struct MountNamespace {
+    name: PathBuf,
+    /// Keeps it alive: the name of one that is gone is soon another's.
+    _open: fs_err::File,
+}
+
+impl MountNamespace {
+    /// Returns that of a process, if it may be seen.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let place = format!("/proc/{pid}/ns/mnt");
+        let open = fs_err::File::open(&place).ok()?;
+        let name = fs_err::read_link(&place).ok()?;
+        let own = fs_err::read_link("/proc/self/ns/mnt").ok()?;
+        (name != own).then_some(Self { name, _open: open })
+    }
+
+    /// Whether a process lives in it.
+    pub(crate) fn holds(&self, process: &Process) -> bool {
+        let place = format!("/proc/{}/ns/mnt", process.pid);
+        fs_err::read_link(place).is_ok_and(|name| name == self.name)
+    }
 }
 
 pub(crate) fn kill(pid: u32) {

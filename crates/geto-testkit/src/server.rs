@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::machine::Prepared;
-use crate::process::{self, Process};
+use crate::process::{self, MountNamespace, Process};
 use crate::program::program;
 
 /// How long anything may take that is expected to happen.
@@ -31,7 +31,7 @@ pub struct Server {
     trust: Trust,
     log: Log,
     child: Child,
-    namespace: Option<PathBuf>,
+    namespace: Option<MountNamespace>,
     dir: TempDir,
 }
 
@@ -75,8 +75,7 @@ impl Server {
                 continue;
             }
             let Start { name, dir, machine, keys, trust, .. } = start;
-            let namespace =
-                machine.has_namespace().then(|| process::mount_namespace(child.id())).flatten();
+            let namespace = MountNamespace::of(child.id());
             let server = Self { name, address, machine, keys, trust, log, child, namespace, dir };
             server.trust_at(server.address);
             server.write_config(&server.ssh_config(), server.address);
@@ -262,7 +261,7 @@ impl Server {
                 // The namespace is the one mark that no process can lose.
                 if process.pid != self.pid()
                     && !found.contains(&process)
-                    && process::mount_namespace(process.pid).as_ref() == Some(namespace)
+                    && namespace.holds(&process)
                 {
                     found.push(process);
                 }
