@@ -11,8 +11,9 @@ use crate::program::{program, run};
 /// The machine that a server's sessions run on.
 ///
 /// It is this one, seen through a private mount namespace: as root by `unshare --mount`, otherwise
-/// with a user namespace too, which the kernel has to allow. Without any wish a server starts also
-/// where neither is possible. Paths that begin with `~/` lie in the session's home.
+/// with a user namespace too, which the kernel has to allow. Without any wish an OpenSSH server starts
+/// also where neither is possible: its sessions then begin in the user's real home, with the empty
+/// one in `HOME`, and a detached process without environment outlives the server. Paths that begin with `~/` lie in the session's home.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
     login_shell: Option<PathBuf>,

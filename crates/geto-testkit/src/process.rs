@@ -27,6 +27,14 @@ impl Process {
             .collect()
     }
 
+    /// Whether its environment, as it was started with, has a value that begins with `text`.
+    pub(crate) fn environment_holds(&self, text: &[u8]) -> bool {
+        let raw = fs_err::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        raw.split(|byte| *byte == 0).any(|variable| {
+            variable.splitn(2, |byte| *byte == b'=').nth(1).is_some_and(|v| v.starts_with(text))
+        })
+    }
+
     /// Sends it SIGKILL. One that is gone already is no error.
     pub fn kill(&self) {
         kill(self.pid);

@@ -256,15 +256,16 @@ impl Server {
     #[must_use]
     pub fn processes(&self) -> Vec<Process> {
         let mut found = process::descendants(self.pid());
-        if let Some(namespace) = &self.namespace {
-            for process in process::all() {
-                // The namespace is the one mark that no process can lose.
-                if process.pid != self.pid()
-                    && !found.contains(&process)
-                    && namespace.holds(&process)
-                {
-                    found.push(process);
-                }
+        let dir = self.dir().as_os_str().as_encoded_bytes();
+        for process in process::all() {
+            // The namespace is the one mark that no process can lose; the environment names the
+            // home where there is none.
+            let own = match &self.namespace {
+                Some(namespace) => namespace.holds(&process),
+                None => process.environment_holds(dir),
+            };
+            if own && process.pid != self.pid() && !found.contains(&process) {
+                found.push(process);
             }
         }
         found

@@ -81,3 +81,18 @@ fn path_of_sessions_holds_only_the_wanted_tools() {
     let text = stdout(server.ssh().arg("command -v ls; command -v cat; echo x | cat"));
     assert_eq!(text, format!("{}/tools/cat\nx\n", server.dir().display()));
 }
+
+#[test]
+fn a_test_that_panics_leaves_nothing() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let panicked = std::thread::spawn(move || {
+        let server = Sshd::builder().start();
+        sender.send((server.dir().to_owned(), server.pid())).unwrap();
+        panic!("on purpose");
+    })
+    .join();
+    assert!(panicked.is_err());
+    let (dir, pid) = receiver.recv().unwrap();
+    assert!(!dir.exists());
+    assert!(!fs_err::exists(format!("/proc/{pid}")).unwrap());
+}
