@@ -4,6 +4,11 @@
 //! nothing else. Copying files, claiming, running and collecting are built once, on top, so that
 //! every transport has them all.
 
+mod budget;
+mod connect;
+mod native;
+mod prompt;
+
 use std::fmt;
 use std::pin::Pin;
 
@@ -12,6 +17,8 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
+pub use self::connect::{ConnectOptions, connect};
+pub use self::prompt::{NoPrompter, Prompter};
 use crate::Error;
 
 /// A live way to one host: an SSH connection, or this machine's own shell.

@@ -1,0 +1,571 @@
+//! Logging in, in OpenSSH's order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use geto_core::Secret;
+use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Reply, Prompt};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::{AgentClient, AgentStream};
+use russh::keys::{Algorithm, HashAlg};
+use russh::{MethodKind, MethodSet, SendError};
+
+use super::client::{Client, Report, describe, escaped};
+use super::keys::{self, Identity, Source, Unusable};
+use crate::transport::prompt::{Answer, Asker};
+
+/// How often a connection is touched while a person types a password, so that it is not taken
+/// for dead; below every keepalive and inactivity limit.
+const TOUCH: Duration = Duration::from_secs(10);
+
+/// Who logs in, and by what.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) user: String,
+    /// `user@host:port`, as prompts say it.
+    pub(super) place: String,
+    pub(super) password: Option<Secret>,
+    /// The methods in the order in which they are tried.
+    pub(super) methods: Vec<MethodKind>,
+    /// How often a person is asked for a password.
+    pub(super) tries: u32,
+    pub(super) key_files: Vec<PathBuf>,
+    /// Key files before all others, those of an agent included.
+    pub(super) first_files: Vec<PathBuf>,
+    pub(super) certificate_files: Vec<PathBuf>,
+    pub(super) agent: Option<PathBuf>,
+    pub(super) identities_only: bool,
+}
+
+/// Why nobody was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What was tried, and what could not be.
+    pub(super) tried: Vec<String>,
+    /// What the server would take.
+    pub(super) accepted: Vec<String>,
+    /// Why the connection ended in between.
+    pub(super) ending: Option<String>,
+    /// Keys that were offered.
+    pub(super) keys: usize,
+}
+
+type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
+
+struct Attempt<'a> {
+    login: &'a Login,
+    asker: &'a Asker,
+    handle: &'a mut Handle<Client>,
+    report: &'a Report,
+    failure: Failure,
+    identities: Option<Vec<Identity>>,
+    agent: Option<Agent>,
+    rsa_hash: Option<Option<HashAlg>>,
+    /// The password of geto.ini, until it was used.
+    password: Option<Secret>,
+    password_rounds: u32,
+}
+
+/// How one method, or one try of it, went.
+enum Step {
+    In,
+    /// The server takes this and wants more.
+    Partly(MethodSet),
+    Refused(MethodSet),
+    /// There was nothing to try with (any more).
+    Spent,
+    Broken,
+}
+
+/// Logs in.
+pub(super) async fn log_in(
+    login: &Login,
+    asker: &Asker,
+    handle: &mut Handle<Client>,
+    report: &Report,
+) -> Result<(), Failure> {
+    let attempt = Attempt {
+        login,
+        asker,
+        handle,
+        report,
+        failure: Failure { tried: Vec::new(), accepted: Vec::new(), ending: None, keys: 0 },
+        identities: None,
+        agent: None,
+        rsa_hash: None,
+        password: login.password.clone(),
+        password_rounds: 0,
+    };
+    attempt.run().await
+}
+
+impl Attempt<'_> {
+    async fn run(mut self) -> Result<(), Failure> {
+        // It tells what the server takes, and lets those in who need nothing.
+        let result = self.handle.authenticate_none(&self.login.user).await;
+        let mut accepted = match self.step(result) {
+            Step::In => return Ok(()),
+            Step::Partly(accepted) | Step::Refused(accepted) => accepted,
+            Step::Spent | Step::Broken => return Err(self.fail()),
+        };
+        let mut spent: Vec<MethodKind> = Vec::new();
+        loop {
+            self.failure.accepted = accepted.iter().map(String::from).collect();
+            let next = self
+                .login
+                .methods
+                .iter()
+                .copied()
+                .find(|method| accepted.contains(method) && !spent.contains(method));
+            let Some(method) = next else { return Err(self.fail()) };
+            let step = match method {
+                MethodKind::PublicKey => self.public_key().await,
+                MethodKind::KeyboardInteractive => self.keyboard_interactive().await,
+                MethodKind::Password => self.password().await,
+                _ => Step::Spent,
+            };
+            match step {
+                Step::In => return Ok(()),
+                Step::Partly(more) => {
+                    tracing::debug!(method = <&str>::from(&method), "accepted in part");
+                    accepted = more;
+                    spent.clear();
+                }
+                Step::Refused(still) => accepted = still,
+                Step::Spent => spent.push(method),
+                Step::Broken => return Err(self.fail()),
+            }
+        }
+    }
+
+    fn fail(mut self) -> Failure {
+        if self.handle.is_closed() {
+            let ending = self.report.ending();
+            self.failure.ending = ending.or_else(|| Some("the connection was closed".to_owned()));
+        }
+        self.failure
+    }
+
+    fn step(&self, result: Result<AuthResult, russh::Error>) -> Step {
+        match result {
+            Ok(AuthResult::Success) => Step::In,
+            // This is how the protocol crate says that the connection is gone.
+            Ok(AuthResult::Failure { remaining_methods, .. })
+                if remaining_methods.is_empty() && self.handle.is_closed() =>
+            {
+                Step::Broken
+            }
+            Ok(AuthResult::Failure { remaining_methods, partial_success: true }) => {
+                Step::Partly(remaining_methods)
+            }
+            Ok(AuthResult::Failure { remaining_methods, .. }) => Step::Refused(remaining_methods),
+            Err(error) => {
+                tracing::debug!(error = describe(&error), "authentication broke off");
+                Step::Broken
+            }
+        }
+    }
+
+    /// Offers the next key.
+    async fn public_key(&mut self) -> Step {
+        if self.identities.is_none() {
+            let mut found = self.find_identities().await;
+            found.reverse();
+            self.identities = Some(found);
+        }
+        let Some(identity) = self.identities.as_mut().and_then(Vec::pop) else {
+            return Step::Spent;
+        };
+        match self.offer(&identity).await {
+            Ok(step) => step,
+            Err(reason) => {
+                self.failure.tried.push(reason);
+                // Nothing was asked of the server, or it waits for the next request: go on.
+                if self.handle.is_closed() { Step::Broken } else { self.unchanged() }
+            }
+        }
+    }
+
+    fn unchanged(&self) -> Step {
+        let accepted = self.failure.accepted.iter().filter_map(|name| name.parse().ok());
+        let mut methods = MethodSet::empty();
+        for method in accepted {
+            methods.push(method);
+        }
+        Step::Refused(methods)
+    }
+
+    async fn offer(&mut self, identity: &Identity) -> Result<Step, String> {
+        let Some(public) = identity.public.clone() else {
+            return self.offer_blind(identity).await;
+        };
+        let rsa = matches!(public.algorithm(), Algorithm::Rsa { .. });
+        let hash = if rsa { Some(self.rsa_hash(identity).await?) } else { None };
+        self.failure.keys += 1;
+        let user = &self.login.user;
+        let mut signer = match (&identity.source, &mut self.agent) {
+            (Source::Agent, Some(agent)) => KeySigner::Agent(agent),
+            (Source::File(path), _) => KeySigner::File {
+                path: path.clone(),
+                asker: self.asker,
+                tries: self.login.tries,
+                public: &public,
+            },
+            (Source::Agent, None) => return Err(format!("{}: no agent", identity.describe())),
+        };
+        let result = match &identity.certificate {
+            Some(certificate) => {
+                let certificate = certificate.as_ref().clone();
+                self.handle
+                    .authenticate_certificate_with(user, certificate, hash, &mut signer)
+                    .await
+            }
+            None => {
+                let public = public.clone();
+                self.handle.authenticate_publickey_with(user, public, hash, &mut signer).await
+            }
+        };
+        match result {
+            Ok(result) => {
+                self.failure.tried.push(format!("publickey {}", identity.describe()));
+                Ok(self.step(Ok(result)))
+            }
+            Err(SignError::Gone(_)) => Ok(Step::Broken),
+            Err(SignError::Unusable(why)) => Err(why.to_string()),
+            Err(SignError::Other(why)) => Err(format!("{}: {why}", identity.describe())),
+        }
+    }
+
+    /// A key whose public part nobody knows takes its passphrase first.
+    async fn offer_blind(&mut self, identity: &Identity) -> Result<Step, String> {
+        let Source::File(path) = &identity.source else { return Ok(self.unchanged()) };
+        let loaded = keys::load(path, self.asker, self.login.tries).await;
+        let key = loaded.map_err(|why| why.to_string())?;
+        let known = Identity { public: Some(key.public_key().clone()), ..identity.clone() };
+        Box::pin(self.offer(&known)).await
+    }
+
+    async fn rsa_hash(&mut self, identity: &Identity) -> Result<HashAlg, String> {
+        if self.rsa_hash.is_none() {
+            let best = self.handle.best_supported_rsa_hash().await;
+            self.rsa_hash = Some(match best {
+                Ok(Some(None)) => None,
+                Ok(Some(Some(hash))) => Some(hash),
+                // It does not say: what every server of the last ten years takes.
+                Ok(None) | Err(_) => Some(HashAlg::Sha512),
+            });
+        }
+        self.rsa_hash
+            .flatten()
+            .ok_or_else(|| format!("{}: the server takes RSA with SHA-1 only", identity.describe()))
+    }
+
+    /// All keys, in OpenSSH's order: certificates, keys of files that the agent holds, other keys
+    /// of the agent, other files.
+    async fn find_identities(&mut self) -> Vec<Identity> {
+        let mut files: Vec<(bool, Identity)> = Vec::new();
+        let mut certified: Vec<Identity> = Vec::new();
+        let named = self.login.first_files.iter().map(|path| (true, path));
+        for (first, path) in named.chain(self.login.key_files.iter().map(|path| (false, path))) {
+            if files.iter().any(|(_, known)| known.source == Source::File(path.clone())) {
+                continue;
+            }
+            match Identity::from_file(path) {
+                Ok(identity) => {
+                    match keys::certificate(&keys::certificate_path(path)) {
+                        Some(Ok(certificate)) => certified.push(identity.certified(certificate)),
+                        Some(Err(why)) => self.failure.tried.push(why.to_string()),
+                        None => {}
+                    }
+                    files.push((first, identity));
+                }
+                // Of the usual places only those count that are there.
+                Err(Unusable::Missing(_)) if !first => {}
+                Err(why) => self.failure.tried.push(why.to_string()),
+            }
+        }
+        let agents = self.agent_identities().await;
+        for path in &self.login.certificate_files {
+            match keys::certificate(path) {
+                Some(Ok(certificate)) => {
+                    let bare = files.iter().map(|(_, identity)| identity).chain(&agents);
+                    let mut holders = bare.filter(|identity| {
+                        identity.certificate.is_none()
+                            && identity
+                                .public
+                                .as_ref()
+                                .is_some_and(|key| key.key_data() == certificate.public_key())
+                    });
+                    if let Some(holder) = holders.next() {
+                        certified.push(holder.certified(certificate.clone()));
+                    }
+                }
+                Some(Err(why)) => self.failure.tried.push(why.to_string()),
+                None => self.failure.tried.push(format!("`{}`: no such file", path.display())),
+            }
+        }
+        self.in_order(certified, &files, agents)
+    }
+
+    fn in_order(
+        &self,
+        certified: Vec<Identity>,
+        files: &[(bool, Identity)],
+        agents: Vec<Identity>,
+    ) -> Vec<Identity> {
+        let of_agent = |identity: &Identity| {
+            let mut held = agents.iter().filter(|agent| agent.certificate.is_none());
+            held.find(|agent| {
+                agent.public.is_some() && agent.public_data() == identity.public_data()
+            })
+        };
+        let mut order: Vec<Identity> = certified
+            .into_iter()
+            .map(|identity| match of_agent(&identity) {
+                Some(agent) => {
+                    Identity { source: Source::Agent, ..identity.clone() }.labelled(&agent.label)
+                }
+                None => identity,
+            })
+            .collect();
+        let unheld = |first: bool| {
+            files
+                .iter()
+                .filter(move |(named, _)| *named == first)
+                .map(|(_, identity)| identity)
+                .filter(|identity| of_agent(identity).is_none())
+        };
+        let held = |first: bool| {
+            files
+                .iter()
+                .filter(move |(named, _)| *named == first)
+                .filter_map(|(_, identity)| of_agent(identity))
+        };
+        order.extend(held(true).cloned());
+        order.extend(unheld(true).cloned());
+        order.extend(held(false).cloned());
+        if !self.login.identities_only {
+            order.extend(agents.iter().cloned());
+        }
+        order.extend(unheld(false).cloned());
+        let mut unique: Vec<Identity> = Vec::new();
+        for identity in order {
+            let seen = unique.iter().any(|known| {
+                known.public.is_some()
+                    && known.public_data() == identity.public_data()
+                    && known.certificate == identity.certificate
+            });
+            if !seen {
+                unique.push(identity);
+            }
+        }
+        unique
+    }
+
+    async fn agent_identities(&mut self) -> Vec<Identity> {
+        let Some(path) = &self.login.agent else { return Vec::new() };
+        let listed = async {
+            let mut agent = AgentClient::connect_uds(path).await?.dynamic();
+            if let Some(binding) = self.handle.agent_session_binding() {
+                // Only agents of OpenSSH know it, and only keys with constraints need it.
+                if let Err(error) = agent.bind_session(binding, false).await {
+                    tracing::debug!(%error, "the agent does not bind to the session");
+                }
+            }
+            let identities = agent.request_identities().await?;
+            Ok::<_, russh::keys::Error>((agent, identities))
+        };
+        match listed.await {
+            Ok((agent, identities)) => {
+                self.agent = Some(agent);
+                identities.into_iter().map(Identity::of_agent).collect()
+            }
+            Err(error) => {
+                self.failure.tried.push(format!("agent `{}`: {error}", path.display()));
+                Vec::new()
+            }
+        }
+    }
+
+    async fn keyboard_interactive(&mut self) -> Step {
+        if self.password_rounds >= self.login.tries.max(1)
+            || (self.password.is_none() && !self.asker.has_person())
+        {
+            return Step::Spent;
+        }
+        self.password_rounds += 1;
+        self.failure.tried.push("keyboard-interactive".to_owned());
+        let user = self.login.user.clone();
+        let mut reply = self.handle.authenticate_keyboard_interactive_start(user, None).await;
+        let mut used = Vec::new();
+        loop {
+            match reply {
+                Ok(Reply::InfoRequest { name, instructions, prompts }) => {
+                    let answers = self.answers(&[name, instructions], &prompts, &mut used).await;
+                    let given_up = answers.is_none();
+                    if given_up {
+                        self.password_rounds = u32::MAX;
+                    }
+                    // The protocol wants an answer, be it an empty one.
+                    let answers = answers.unwrap_or_else(|| vec![String::new(); prompts.len()]);
+                    reply = self.handle.authenticate_keyboard_interactive_respond(answers).await;
+                }
+                Ok(Reply::Success) => return Step::In,
+                Ok(Reply::Failure { remaining_methods, partial_success }) => {
+                    if partial_success {
+                        self.password_rounds = 0;
+                        return Step::Partly(remaining_methods);
+                    }
+                    for (topic, secret) in used {
+                        self.asker.forget(&topic, &secret);
+                    }
+                    return Step::Refused(remaining_methods);
+                }
+                Err(error) => {
+                    tracing::debug!(error = describe(&error), "keyboard-interactive broke off");
+                    return Step::Broken;
+                }
+            }
+        }
+    }
+
+    /// Answers the server's questions; `None` when somebody gave up. What came out of memory or
+    /// went into it is added to `used`.
+    async fn answers(
+        &mut self,
+        heads: &[String],
+        prompts: &[Prompt],
+        used: &mut Vec<(String, Secret)>,
+    ) -> Option<Vec<String>> {
+        let mut answers = Vec::new();
+        let heads: Vec<String> =
+            heads.iter().map(|text| escaped(text)).filter(|text| !text.is_empty()).collect();
+        for prompt in prompts {
+            let secret = match (&prompt.echo, prompts.len(), self.password.take()) {
+                (false, 1, Some(password)) => password,
+                (_, _, unused) => {
+                    self.password = unused;
+                    let text = escaped(&prompt.prompt);
+                    let mut lines = heads.clone();
+                    lines.push(format!("({}) {text} ", self.login.place));
+                    let question = lines.join("\n");
+                    if !prompt.echo && text.to_lowercase().contains("password") {
+                        let topic = format!("password of {}", self.login.place);
+                        let answer = self.asker.lasting(&topic, &question).await?;
+                        used.push((topic, answer.secret().clone()));
+                        answer.secret().clone()
+                    } else {
+                        self.asker.passing(&question, prompt.echo).await?
+                    }
+                }
+            };
+            answers.push(String::from_utf8(secret.expose().to_vec()).ok()?);
+        }
+        Some(answers)
+    }
+
+    async fn password(&mut self) -> Step {
+        if let Some(password) = self.password.take() {
+            self.failure.tried.push("password of geto.ini".to_owned());
+            return self.send_password(&password).await;
+        }
+        if self.password_rounds >= self.login.tries {
+            return Step::Spent;
+        }
+        let topic = format!("password of {}", self.login.place);
+        let prompt = format!("password of {}: ", self.login.place);
+        let asker = self.asker.clone();
+        let asking = asker.lasting(&topic, &prompt);
+        tokio::pin!(asking);
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asking => break answer,
+                // Asks something that the connection knows by itself: nothing is sent, but it
+                // stays awake.
+                () = tokio::time::sleep(TOUCH) => {
+                    if self.handle.best_supported_rsa_hash().await.is_err() {
+                        tracing::debug!("the connection ended while a password was asked for");
+                    }
+                }
+            }
+        };
+        let Some(answer) = answer else { return Step::Spent };
+        self.password_rounds += u32::from(matches!(answer, Answer::New(_)));
+        self.failure.tried.push("password".to_owned());
+        let step = self.send_password(answer.secret()).await;
+        if let Step::Refused(_) = step {
+            self.asker.forget(&topic, answer.secret());
+        }
+        step
+    }
+
+    async fn send_password(&mut self, password: &Secret) -> Step {
+        let Ok(password) = String::from_utf8(password.expose().to_vec()) else {
+            self.failure.tried.push("password: it is not UTF-8".to_owned());
+            return self.unchanged();
+        };
+        let result = self.handle.authenticate_password(&self.login.user, password).await;
+        self.step(result)
+    }
+}
+
+/// Signs by an agent, or by a file that is opened when the server wants its key.
+enum KeySigner<'a> {
+    Agent(&'a mut Agent),
+    File { path: PathBuf, asker: &'a Asker, tries: u32, public: &'a russh::keys::PublicKey },
+}
+
+enum SignError {
+    Gone(SendError),
+    Unusable(Unusable),
+    Other(String),
+}
+
+impl From<SendError> for SignError {
+    fn from(error: SendError) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl russh::Signer for KeySigner<'_> {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        key: &AgentIdentity,
+        hash: Option<HashAlg>,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, Self::Error> {
+        match self {
+            Self::Agent(agent) => {
+                // The agent knows the bare key, also where a certificate comes from a file.
+                let held = match key {
+                    AgentIdentity::Certificate { certificate, .. } => {
+                        let bare =
+                            russh::keys::PublicKey::new(certificate.public_key().clone(), "");
+                        AgentIdentity::from(bare)
+                    }
+                    bare => bare.clone(),
+                };
+                let signed = match agent.sign_request(&held, hash, data.clone()).await {
+                    Err(_) if !matches!(key, AgentIdentity::PublicKey { .. }) => {
+                        agent.sign_request(key, hash, data).await
+                    }
+                    signed => signed,
+                };
+                signed.map_err(|error| SignError::Other(format!("the agent did not sign: {error}")))
+            }
+            Self::File { path, asker, tries, public } => {
+                let private = keys::load(path, asker, *tries).await.map_err(SignError::Unusable)?;
+                if private.public_key().key_data() != public.key_data() {
+                    let label = path.display().to_string();
+                    return Err(SignError::Unusable(Unusable::Mismatch(label)));
+                }
+                let private = Arc::clone(&private);
+                keys::sign(&private, hash, data)
+                    .map_err(|error| SignError::Other(error.to_string()))
+            }
+        }
+    }
+}
