@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Host,
     /// The task was not started: dependencies could not be sent, no space, no interpreter, ….
     NotStarted,
+    /// The user ended it before it was started.
+    Cancelled,
     /// The link broke after the task was started; how it ended is not known here.
     Lost,
     /// The task ended, and its results could not be brought home whole; the host keeps them.
@@ -82,6 +84,13 @@ impl Error {
         self
     }
 
+    /// Says what it means for the task, once that is known.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -107,6 +116,7 @@ impl Error {
         match self.0.kind {
             ErrorKind::Usage => ExitCode::USAGE,
             ErrorKind::Lost | ErrorKind::Results => ExitCode::LOST,
+            ErrorKind::Cancelled => ExitCode::INTERRUPTED,
             _ => ExitCode::NOT_STARTED,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
+use crate::transport::ConnectOptions;
 use crate::{Error, ErrorKind, Run};
 
 /// All the hosts that this machine knows.
@@ -12,12 +13,13 @@ use crate::{Error, ErrorKind, Run};
 pub struct Fleet {
     hosts: Vec<Host>,
     local_work_path: PathBuf,
+    connect_options: ConnectOptions,
 }
 
 impl Fleet {
     /// Makes a fleet of `hosts`, which keeps results under `local_work_path`.
     pub fn new(hosts: impl IntoIterator<Item = Host>, local_work_path: impl Into<PathBuf>) -> Self {
-        Self { hosts: hosts.into_iter().collect(), local_work_path: local_work_path.into() }
+        Self { hosts: hosts.into_iter().collect(), local_work_path: local_work_path.into(), connect_options: ConnectOptions::default() }
     }
 
     /// The hosts, in the order of the configuration.
@@ -28,6 +30,18 @@ impl Fleet {
     /// Where results are kept here.
     pub fn local_work_path(&self) -> &std::path::Path {
         &self.local_work_path
+    }
+
+    /// How hosts are connected to.
+    pub fn connect_options(&self) -> &ConnectOptions {
+        &self.connect_options
+    }
+
+    /// Says how hosts are connected to.
+    #[must_use]
+    pub fn with_connect_options(mut self, options: ConnectOptions) -> Self {
+        self.connect_options = options;
+        self
     }
 
     /// Runs `task` on the host called `name`; await the result.

@@ -2,7 +2,11 @@
 
 mod error;
 mod fleet;
+mod results;
 mod run;
+mod session;
+mod stage;
+pub mod text;
 pub mod transport;
 
 pub use error::{Error, ErrorKind};

@@ -82,6 +82,8 @@ pub struct ReplyParser {
     buffer: BytesMut,
     noise: Vec<u8>,
     noise_len: usize,
+    loader_reads: bool,
+    must_repeat: bool,
     state: State,
 }
 
@@ -108,6 +110,8 @@ impl ReplyParser {
             buffer: BytesMut::new(),
             noise: Vec::new(),
             noise_len: 0,
+            loader_reads: false,
+            must_repeat: false,
             state: State::Noise,
         }
     }
@@ -115,6 +119,23 @@ impl ReplyParser {
     /// What start-up files printed before the first answer, at most 4 KiB of it.
     pub fn noise(&self) -> &[u8] {
         &self.noise
+    }
+
+    /// Whether the loader has said that it reads.
+    pub fn loader_reads(&self) -> bool {
+        self.loader_reads
+    }
+
+    /// Whether the loader has said that it read something else than the beginning: start-up files
+    /// have taken that. It drops all until a new channel begins.
+    pub fn must_repeat(&self) -> bool {
+        self.must_repeat
+    }
+
+    /// Takes out the bytes that have not been cut into replies; `None` when there are none.
+    pub fn take_rest(&mut self) -> Option<Bytes> {
+        let rest = self.buffer.split();
+        (!rest.is_empty()).then(|| rest.freeze())
     }
 
     /// Takes bytes of the channel; call [`next`](Self::next) until it has no more.
@@ -165,6 +186,9 @@ impl ReplyParser {
 
     /// Drops what comes before the nonce; returns whether it was found.
     fn skip_noise(&mut self) -> Result<bool, WireError> {
+        // Both words are shorter than a nonce, so that the part that stays has room for them.
+        self.loader_reads |= contains(&self.buffer, b"\ngeto-loader\n");
+        self.must_repeat |= contains(&self.buffer, b"\ngeto-again\n");
         let found = self.buffer.windows(self.nonce.len()).position(|w| w == self.nonce);
         // The end of the buffer may be the beginning of the nonce.
         let skip = found.unwrap_or(self.buffer.len().saturating_sub(self.nonce.len()));
@@ -209,6 +233,10 @@ impl ReplyParser {
             },
         }))
     }
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
 }
 
 fn reply(name: &str, text: String) -> Reply {

@@ -15,7 +15,8 @@ const LONG_LINE: usize = 4096;
 const LOADER: &str = concat!(
     "exec /bin/sh -c '",
     "echo;echo geto-loader;",
-    "while read -r g_a g_b;do case $g_a in geto-begin)break;;esac;done;",
+    "g_r=;while read -r g_a g_b;do case $g_a in geto-begin)break;;\"\");;",
+    "*)[ -n \"$g_r\" ]||echo geto-again;g_r=1;;esac;done;",
     "g_p=;while [ ${#g_p} -lt ${g_b:-0} ];do ",
     "g_c=$(dd bs=$((g_b-${#g_p})) count=1 2>/dev/null;echo .);g_c=${g_c%.};",
     "[ -n \"$g_c\" ]||exit 126;g_p=$g_p$g_c;done;",

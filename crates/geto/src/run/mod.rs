@@ -1,20 +1,32 @@
 //! One task on one host, end to end.
 
 mod event;
+mod execute;
+mod files;
+mod finish;
 mod report;
+mod store;
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use std::time::Instant;
+
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
+
+use self::execute::{Execution, Progress};
+use self::finish::Destination;
+use self::store::Store;
 
 pub use event::Event;
 pub use report::{FilesHome, Results};
 
-use crate::{Error, Fleet};
+use crate::stage::StagePlan;
+use crate::transport::connect;
+use crate::{Error, ErrorKind, Fleet};
 
 /// A task about to run on a host: settle the details, then await it.
 ///
@@ -100,9 +112,42 @@ impl<'a> IntoFuture for Run<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let host = self.host?;
-            Err(Error::new(crate::ErrorKind::NotStarted, "failed to run").on_host(host.name))
-        })
+        Box::pin(self.execute())
+    }
+}
+
+impl Run<'_> {
+    async fn execute(mut self) -> Result<Results, Error> {
+        let host = std::mem::replace(&mut self.host, Err(Error::new(ErrorKind::Usage, "")))?;
+        let invalid = |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
+        self.task.check().map_err(invalid)?;
+        let plan = StagePlan::of(self.task).await?;
+        let store = Store::create(self.fleet.local_work_path(), self.id, self.task.max_results)?;
+        let mut follow = self.follow.take().unwrap_or_else(|| Box::new(drop));
+        let mut cancel = self.cancel.subscribe();
+        let destination =
+            Destination { into: self.into.take(), overwrite: self.overwrite, keep: self.keep };
+        follow(Event::Connecting { host: host.name.clone() });
+        let begun = Instant::now();
+        let transport = tokio::select! {
+            transport = connect(&host, self.fleet.connect_options()) => transport?,
+            () = execute::cancelled(&mut cancel) => {
+                let message = "the task was cancelled before it was started";
+                return Err(Error::new(ErrorKind::Cancelled, message).of_task(self.id));
+            }
+        };
+        follow(Event::Connected { host: host.name.clone(), login: begun.elapsed() });
+        let mut execution = Execution {
+            host: &host,
+            task: self.task,
+            id: self.id,
+            plan,
+            store,
+            follow,
+            cancel,
+            progress: Progress::default(),
+        };
+        let ended = execution.run(&*transport).await?;
+        execution.finish(&*transport, ended, &destination).await
     }
 }

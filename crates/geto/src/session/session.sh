@@ -686,12 +686,12 @@ say hello "$$"
 while read -r g_line <&3; do
   eval "set -- $g_line"
   # A line of more than 4 KB is slow to read; it comes as counted bytes.
-  [ "$1" != long ] || {
+  [ "${1-}" != long ] || {
     g_line=$(take "$2" 2>/dev/null && echo .)
     eval "set -- ${g_line%.}"
   }
-  g_request=$1
-  shift
+  g_request=${1-}
+  [ $# -eq 0 ] || shift
   case $g_request in
     work) request_work "$@" ;;
     facts) request_facts ;;
@@ -701,7 +701,7 @@ while read -r g_line <&3; do
     # This program once more: the start-up files of the login shell have read something, and the
     # origin has repeated it all.
     geto-begin) take "$1" >/dev/null 2>&1 ;;
-    ack | cancel | go) ;;
+    '' | ack | cancel | go | geto-ping) ;;
     *) fail request "unknown request" ;;
   esac
 done

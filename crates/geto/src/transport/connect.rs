@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use geto_core::{Host, TransportKind};
 
-use super::Transport;
+use super::{LocalTransport, Transport};
 use super::native;
 use super::prompt::{NoPrompter, Prompter};
 use crate::{Error, ErrorKind};
@@ -46,6 +46,7 @@ impl Default for ConnectOptions {
 /// A call that is dropped closes what it has opened.
 pub async fn connect(host: &Host, options: &ConnectOptions) -> Result<Arc<dyn Transport>, Error> {
     match host.transport {
+        TransportKind::Local => Ok(Arc::new(LocalTransport::new())),
         TransportKind::Native => {
             let transport = Box::pin(native::connect(host, options)).await?;
             Ok(Arc::new(transport))

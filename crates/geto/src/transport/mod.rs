@@ -6,6 +6,7 @@
 
 mod budget;
 mod connect;
+mod local;
 mod native;
 mod prompt;
 
@@ -18,6 +19,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
 pub use self::connect::{ConnectOptions, connect};
+pub use self::local::LocalTransport;
 pub use self::prompt::{NoPrompter, Prompter};
 use crate::Error;
 

@@ -1,0 +1,133 @@
+//! The files that a task left, on their way home.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use geto_core::wire::Reply;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Event;
+use super::execute::Execution;
+use crate::results::{self, Limits, Unpacked};
+use crate::session::{Next, Session};
+use crate::{Error, ErrorKind};
+
+/// How many pieces of the archive wait to be unpacked.
+const QUEUE: usize = 16;
+
+/// Files that have arrived and stand aside.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) unpacked: Unpacked,
+    pub(super) directory: PathBuf,
+}
+
+/// Receives the files after the end of the task; `None` when there are none to bring.
+pub(super) async fn receive(
+    execution: &mut Execution<'_>,
+    session: &mut Session,
+) -> Result<Option<Files>, Error> {
+    let mut unpacking: Option<Unpacking> = None;
+    loop {
+        let next = session.next().await.map_err(|error| execution.results_error(error))?;
+        match next {
+            Next::Reply(Reply::NoFiles) => return Ok(None),
+            Next::Reply(Reply::LargeFiles) => break,
+            Next::Reply(Reply::Files(bytes)) => {
+                let unpacking = unpacking.get_or_insert_with(|| Unpacking::start(execution));
+                unpacking.feed(bytes, execution).await;
+            }
+            Next::Reply(Reply::FilesEnd) => match unpacking {
+                Some(unpacking) => return unpacking.finish(execution).await.map(Some),
+                None => return Ok(None),
+            },
+            Next::Reply(reply) => execution.take_late(reply)?,
+            Next::Again | Next::End(_) => {
+                let error = session.error(ErrorKind::Results, "the link broke");
+                return Err(execution.results_error(error));
+            }
+        }
+        // A host without tar says so instead of sending.
+        if unpacking.is_none() && execution.is_damaged() {
+            return Ok(None);
+        }
+    }
+    let mut unpacking = Unpacking::start(execution);
+    session.request(["files"]).await;
+    while let Some(bytes) = session.raw().await {
+        unpacking.feed(bytes, execution).await;
+    }
+    if session.status() != Some(0) {
+        execution.set_damaged(match session.status() {
+            Some(_) => session.stderr(),
+            None => "the link broke while files were received".to_owned(),
+        });
+    }
+    unpacking.finish(execution).await.map(Some)
+}
+
+/// An archive that is unpacked as it arrives, on a thread of its own.
+struct Unpacking {
+    pieces: mpsc::Sender<Bytes>,
+    thread: JoinHandle<Result<Unpacked, Error>>,
+    directory: PathBuf,
+    bytes: u64,
+}
+
+impl Unpacking {
+    fn start(execution: &Execution<'_>) -> Self {
+        let (pieces, receiver) = mpsc::channel(QUEUE);
+        let directory = execution.store.files();
+        let into = directory.clone();
+        let limits = Limits { max_bytes: execution.store.room(), ..Limits::default() };
+        let thread = tokio::task::spawn_blocking(move || {
+            fs_err::create_dir(&into)
+                .map_err(|error| Error::new(ErrorKind::Local, "failed to make room").caused_by(error))?;
+            let mut archive = Pieces { receiver, piece: Bytes::new() };
+            let unpacked = results::unpack(&mut archive, &into, &limits)?;
+            // What follows the archive's end is padding.
+            drop(io::copy(&mut archive, &mut io::sink()));
+            Ok(unpacked)
+        });
+        Self { pieces, thread, directory, bytes: 0 }
+    }
+
+    async fn feed(&mut self, bytes: Bytes, execution: &mut Execution<'_>) {
+        self.bytes += bytes.len() as u64;
+        execution.event(Event::Receiving { bytes: self.bytes });
+        // When it has failed, `finish` tells; the rest is drained so that the host gets through.
+        drop(self.pieces.send(bytes).await);
+    }
+
+    async fn finish(self, execution: &mut Execution<'_>) -> Result<Files, Error> {
+        drop(self.pieces);
+        let unpacked = self.thread.await.map_err(|panicked| {
+            Error::new(ErrorKind::Results, "failed to unpack the files").caused_by(panicked)
+        });
+        match unpacked.and_then(|unpacked| unpacked) {
+            Ok(unpacked) => Ok(Files { unpacked, directory: self.directory }),
+            Err(error) => Err(execution.results_error(error.on_host(&execution.host.name))),
+        }
+    }
+}
+
+/// The pieces of an archive as one stream.
+struct Pieces {
+    receiver: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let take = buffer.len().min(self.piece.len());
+        self.piece.split_to(take).as_ref().read(buffer)
+    }
+}

@@ -1,0 +1,201 @@
+//! From a task's end to results that are complete and on disk here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::execute::{Ended, Execution, outcome};
+use super::files::Files;
+use super::{Event, FilesHome, Results};
+use crate::results::{self, Unpacked};
+use crate::session::{Next, Opening, Session};
+use crate::text::printable;
+use crate::transport::Transport;
+use crate::{Error, ErrorKind, Outcome, TaskId};
+
+use geto_core::wire::Reply;
+
+/// Where the files go, and what becomes of the host's copy.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Destination {
+    pub(super) into: Option<PathBuf>,
+    pub(super) overwrite: bool,
+    pub(super) keep: bool,
+}
+
+/// `outcome.json`.
+#[derive(Serialize)]
+struct OutcomeFile<'a> {
+    task: TaskId,
+    script: &'a str,
+    host: &'a str,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    raw_status: u16,
+    started: String,
+    run_time: f64,
+    cpu_time: f64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    warnings: &'a [String],
+}
+
+impl Execution<'_> {
+    /// Writes the results where they belong and lets the host forget the task.
+    pub(super) async fn finish(
+        &mut self,
+        transport: &dyn Transport,
+        ended: Ended,
+        destination: &Destination,
+    ) -> Result<Results, Error> {
+        if let Some(reason) = &ended.damaged {
+            let error = Error::new(ErrorKind::Results, "failed to bring all files")
+                .on_host(&self.host.name)
+                .caused_by(reason.clone());
+            return Err(self.results_error(error));
+        }
+        let mut results = self.results(&ended);
+        self.settle(&mut results, ended.files, destination)?;
+        if !destination.keep
+            && let Err(error) = self.forget(transport, ended.session).await
+        {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            let warning = format!("{error}{}", cause.unwrap_or_default());
+            self.event(Event::Warning(warning.clone()));
+            results.warnings.push(warning);
+        }
+        Ok(results)
+    }
+
+    fn results(&mut self, ended: &Ended) -> Results {
+        let report = ended.report.as_ref();
+        let mut warnings = Vec::new();
+        if let Some(report) = report {
+            if !report.left.is_empty() {
+                let left = printable(report.left.as_bytes());
+                warnings.push(format!("processes of the task could not be ended: {left}"));
+            }
+            if report.disk_full {
+                let path = printable(self.host.remote_work_path.as_bytes());
+                warnings.push(format!(
+                    "the disk of `{path}` on host `{}` was full when the task ended: its output \
+                     and files may be cut off",
+                    self.host.name
+                ));
+            }
+        }
+        if let Some(Files { unpacked: Unpacked { skipped, .. }, .. }) = &ended.files {
+            warnings.extend(skipped.iter().map(|name| format!("`{name}` is no file and was not brought")));
+        }
+        for warning in &warnings {
+            self.event(Event::Warning(warning.clone()));
+        }
+        Results {
+            id: self.id,
+            script: self.task.script.name().to_owned(),
+            host: self.host.name.clone(),
+            outcome: outcome(report),
+            raw_status: report.map(|report| report.raw_status).unwrap_or_default(),
+            started: ended.started,
+            run_time: report.map(|report| report.run_time).unwrap_or_default(),
+            cpu_time: report.map(|report| report.cpu_time).unwrap_or_default(),
+            bytes_sent: self.progress.bytes_sent,
+            bytes_received: self.progress.bytes_received,
+            directory: PathBuf::new(),
+            files: None,
+            warnings,
+        }
+    }
+
+    /// Puts everything at its final place.
+    fn settle(
+        &mut self,
+        results: &mut Results,
+        files: Option<Files>,
+        destination: &Destination,
+    ) -> Result<(), Error> {
+        let file = outcome_file(results)?;
+        results.directory = self.store.finish(&file).map_err(|error| self.results_error(error))?;
+        let Some(files) = files else { return Ok(()) };
+        let stored = results.directory.join("files");
+        let directory = match &destination.into {
+            None => stored,
+            Some(into) => {
+                results::place(&stored, into, destination.overwrite).map_err(|error| {
+                    let hint = format!("the files are in `{}`", stored.display());
+                    error.on_host(&self.host.name).of_task(self.id).with_hint(hint)
+                })?;
+                into.clone()
+            }
+        };
+        results.files = Some(FilesHome {
+            directory,
+            count: files.unpacked.files,
+            bytes: files.unpacked.bytes,
+        });
+        Ok(())
+    }
+
+    /// Tells the host that the results are home.
+    async fn forget(&mut self, transport: &dyn Transport, session: Option<Session>) -> Result<(), Error> {
+        let mut session = match session {
+            Some(session) => session,
+            None => {
+                // The channel was used up by large files.
+                let session = Session::open(transport, &self.host.name, Opening::AtOnce).await?;
+                session.request(["work", &self.host.remote_work_path]).await;
+                session
+            }
+        };
+        session.request(["remove", &self.id.to_string()]).await;
+        let failed = |session: &Session| {
+            session.error(ErrorKind::Host, "failed to remove the task's directory").of_task(self.id)
+        };
+        let answer = tokio::time::timeout(REMOVE_TIMEOUT, async {
+            loop {
+                match session.next().await? {
+                    Next::Reply(Reply::Removed) => return Ok(None),
+                    Next::Reply(Reply::Error { text, .. }) => return Ok(Some(text)),
+                    Next::Reply(_) => {}
+                    Next::Again | Next::End(_) => return Err(failed(&session)),
+                }
+            }
+        });
+        match answer.await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(text))) => Err(failed(&session).caused_by(printable(text.as_bytes()))),
+            Ok(Err(error)) => Err(error),
+            Err(elapsed) => Err(failed(&session).caused_by(elapsed)),
+        }
+    }
+}
+
+/// A directory of millions of files takes its time.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
+
+fn outcome_file(results: &Results) -> Result<Vec<u8>, Error> {
+    let started = time::OffsetDateTime::UNIX_EPOCH + results.started;
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(ErrorKind::Local, "failed to write `outcome.json`").caused_by(error)
+    };
+    let started = started
+        .format(&time::format_description::well_known::Rfc3339)
+        .map_err(|error| failed(error.into()))?;
+    let file = OutcomeFile {
+        task: results.id,
+        script: &results.script,
+        host: &results.host,
+        outcome: &results.outcome,
+        raw_status: results.raw_status,
+        started,
+        run_time: results.run_time.as_secs_f64(),
+        cpu_time: results.cpu_time.as_secs_f64(),
+        bytes_sent: results.bytes_sent,
+        bytes_received: results.bytes_received,
+        warnings: &results.warnings,
+    };
+    let mut text = serde_json::to_vec_pretty(&file).map_err(|error| failed(error.into()))?;
+    text.push(b'\n');
+    Ok(text)
+}

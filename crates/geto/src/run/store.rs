@@ -1,0 +1,107 @@
+//! The place of one task's results here: written aside, synced, renamed.
+
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use fs_err::File;
+use geto_core::TaskId;
+
+use crate::results::sync_tree;
+use crate::{Error, ErrorKind};
+
+/// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
+/// there. Dropped before, it removes what it has written.
+#[derive(Debug)]
+pub(super) struct Store {
+    partial: PathBuf,
+    last: PathBuf,
+    stdout: File,
+    stderr: File,
+    bytes: u64,
+    max: Option<u64>,
+    done: bool,
+}
+
+impl Store {
+    /// Makes the place.
+    pub(super) fn create(local_work_path: &Path, id: TaskId, max: Option<u64>) -> Result<Self, Error> {
+        let partial = local_work_path.join(format!(".{id}.partial"));
+        let make = || -> std::io::Result<(File, File)> {
+            // Output may be anything, so it is for the user's eyes only.
+            fs_err::create_dir_all(local_work_path)?;
+            std::fs::DirBuilder::new().mode(0o700).create(&partial)?;
+            Ok((File::create(partial.join("stdout"))?, File::create(partial.join("stderr"))?))
+        };
+        let (stdout, stderr) = make().map_err(|error| {
+            let shown = partial.display();
+            Error::new(ErrorKind::Local, format!("failed to make `{shown}` for the results"))
+                .caused_by(error)
+                .with_hint("set `local_work_path` in geto.ini")
+        })?;
+        let last = local_work_path.join(id.to_string());
+        Ok(Self { partial, last, stdout, stderr, bytes: 0, max, done: false })
+    }
+
+    /// Adds to the file `stdout`.
+    pub(super) fn stdout(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.count(bytes)?;
+        self.stdout.write_all(bytes).map_err(unwritable)
+    }
+
+    /// Adds to the file `stderr`.
+    pub(super) fn stderr(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.count(bytes)?;
+        self.stderr.write_all(bytes).map_err(unwritable)
+    }
+
+    /// Where files are unpacked.
+    pub(super) fn files(&self) -> PathBuf {
+        self.partial.join("files")
+    }
+
+    /// How many bytes may still come.
+    pub(super) fn room(&self) -> Option<u64> {
+        self.max.map(|max| max.saturating_sub(self.bytes))
+    }
+
+    /// Writes `outcome.json`, syncs everything and renames it to its final place, which it returns.
+    pub(super) fn finish(&mut self, outcome: &[u8]) -> Result<PathBuf, Error> {
+        let mut finish = || -> std::io::Result<()> {
+            fs_err::write(self.partial.join("outcome.json"), outcome)?;
+            sync_tree(&self.partial)?;
+            fs_err::rename(&self.partial, &self.last)?;
+            match self.last.parent() {
+                Some(parent) => File::open(parent)?.sync_all(),
+                None => Ok(()),
+            }
+        };
+        finish().map_err(unwritable)?;
+        self.done = true;
+        Ok(self.last.clone())
+    }
+
+    fn count(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.bytes += bytes.len() as u64;
+        match self.max {
+            Some(max) if self.bytes > max => {
+                let message = format!("the results are larger than the limit of {max} bytes");
+                Err(Error::new(ErrorKind::Results, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !self.done {
+            // The host keeps the whole; half of it here would only look like it.
+            drop(fs_err::remove_dir_all(&self.partial));
+        }
+    }
+}
+
+fn unwritable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Results, "failed to write the results").caused_by(error)
+}

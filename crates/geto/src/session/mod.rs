@@ -1,0 +1,249 @@
+//! A session: one channel to the host's side of geto, which reads requests and answers them.
+
+mod writer;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use geto_core::wire::{self, Program, Reply, ReplyParser};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+pub(crate) use writer::Writer;
+
+use crate::text::printable;
+use crate::transport::{Channel, ChannelEvent, Transport};
+use crate::{Error, ErrorKind};
+
+/// All that runs on a host beside the task.
+const SOURCE: &str = include_str!("session.sh");
+/// How long the host's side may be silent before it is asked whether the login shell's start-up
+/// files have read what was meant for it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it may be silent that long before its first answer.
+const SILENCES: u32 = 10;
+/// How much of what the host's shell says on stderr is kept for an error.
+const STDERR_KEPT: usize = 2048;
+
+/// Whether a session is opened in one flight, or in steps because start-up files read our bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Program and requests are sent at once, without waiting for anything.
+    AtOnce,
+    /// Nothing is sent before the loader has said that it reads.
+    Stepwise,
+}
+
+/// What is next in a session.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The host's side answered.
+    Reply(Reply),
+    /// The start-up files of the login shell have read what was meant for geto. Nothing was run;
+    /// the session is to be opened again, [`Stepwise`](Opening::Stepwise).
+    Again,
+    /// The channel ended, with the status of its command unless the link was lost.
+    End(Option<u32>),
+}
+
+/// One channel to the host's side.
+#[derive(Debug)]
+pub(crate) struct Session {
+    host: String,
+    writer: Writer,
+    events: mpsc::Receiver<ChannelEvent>,
+    parser: ReplyParser,
+    status: Option<u32>,
+    greeted: bool,
+    asked: bool,
+    silences: u32,
+    received: u64,
+    stderr: Vec<u8>,
+}
+
+impl Session {
+    /// Opens a channel and sends the program. The requests may follow without waiting.
+    pub(crate) async fn open(
+        transport: &dyn Transport,
+        host: &str,
+        opening: Opening,
+    ) -> Result<Self, Error> {
+        let Channel { stdin, events } = transport.open(wire::loader()).await?;
+        let nonce = format!("{:016x}{:016x}", random()?, random()?);
+        let mut session = Self {
+            host: host.to_owned(),
+            writer: Writer::start(stdin),
+            events,
+            parser: ReplyParser::new(&nonce),
+            status: None,
+            greeted: false,
+            asked: false,
+            silences: 0,
+            received: 0,
+            stderr: Vec::new(),
+        };
+        if opening == Opening::Stepwise {
+            session.await_loader().await?;
+        }
+        session.writer.send(wire::begin(&Program::strip(SOURCE), &nonce)).await;
+        Ok(session)
+    }
+
+    /// The way in for requests and what follows them.
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Sends a request.
+    pub(crate) async fn request<W: AsRef<[u8]>>(&self, words: impl IntoIterator<Item = W>) {
+        self.writer.send(wire::request(words)).await;
+    }
+
+    /// Waits for what is next.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the call is dropped.
+    pub(crate) async fn next(&mut self) -> Result<Next, Error> {
+        loop {
+            if let Some(reply) = self.parser.next().map_err(|error| self.garbled(error))? {
+                self.greeted |= reply == Reply::Hello;
+                return Ok(Next::Reply(reply));
+            }
+            if !self.greeted && self.parser.must_repeat() {
+                return Ok(Next::Again);
+            }
+            let event = match self.greeted {
+                true => self.events.recv().await,
+                false => match timeout(PATIENCE, self.events.recv()).await {
+                    Ok(event) => event,
+                    Err(_elapsed) => {
+                        self.be_patient()?;
+                        self.ask().await;
+                        continue;
+                    }
+                },
+            };
+            match event {
+                None => return Ok(Next::End(self.status)),
+                Some(event) => {
+                    if let Some(bytes) = self.take(event) {
+                        self.parser.feed(&bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for bytes that are no frames: the rest of the channel after the request `files`.
+    pub(crate) async fn raw(&mut self) -> Option<Bytes> {
+        if let Some(rest) = self.parser.take_rest() {
+            return Some(rest);
+        }
+        loop {
+            let event = self.events.recv().await?;
+            if let Some(bytes) = self.take(event) {
+                return Some(bytes);
+            }
+        }
+    }
+
+    /// The status of the channel's command, when it ended and the link was there to tell.
+    pub(crate) fn status(&self) -> Option<u32> {
+        self.status
+    }
+
+    /// How many bytes came from the host.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What start-up files printed, for a person.
+    pub(crate) fn noise(&self) -> String {
+        printable(self.parser.noise())
+    }
+
+    /// What the host's shell said on stderr, for a person.
+    pub(crate) fn stderr(&self) -> String {
+        printable(self.stderr.trim_ascii())
+    }
+
+    /// Makes an error of this host's shell; what it said itself is the cause.
+    pub(crate) fn error(&self, kind: ErrorKind, message: &str) -> Error {
+        let error = Error::new(kind, message).on_host(&self.host);
+        match self.stderr() {
+            said if said.is_empty() => match self.noise().trim() {
+                "" => error,
+                noise => error.caused_by(format!("it said `{noise}`")),
+            },
+            said => error.caused_by(format!("its shell said `{said}`")),
+        }
+    }
+
+    fn garbled(&self, cause: wire::WireError) -> Error {
+        Error::new(ErrorKind::Host, "failed to understand the answer").on_host(&self.host).caused_by(cause)
+    }
+
+    /// Returns the bytes of standard output in `event`, after counting and keeping the others.
+    fn take(&mut self, event: ChannelEvent) -> Option<Bytes> {
+        match event {
+            ChannelEvent::Stdout(bytes) => {
+                self.received += bytes.len() as u64;
+                return Some(bytes);
+            }
+            ChannelEvent::Stderr(bytes) => {
+                self.received += bytes.len() as u64;
+                let room = STDERR_KEPT.saturating_sub(self.stderr.len());
+                self.stderr.extend(bytes.iter().take(room));
+            }
+            ChannelEvent::Exit(status) => self.status = Some(status),
+        }
+        None
+    }
+
+    fn be_patient(&mut self) -> Result<(), Error> {
+        self.silences += 1;
+        if self.silences <= SILENCES {
+            return Ok(());
+        }
+        let hint = "see what the login shell's start-up files do when they are not on a terminal";
+        let message = "failed to get an answer from the login shell";
+        Err(self.error(ErrorKind::Host, message).with_hint(hint))
+    }
+
+    /// Asks the loader, if it still waits for the program, to say so. To a program that runs this
+    /// is a line that it ignores.
+    async fn ask(&mut self) {
+        if !self.asked && self.writer.is_idle() && self.parser.loader_reads() {
+            self.asked = true;
+            self.writer.send(b"geto-ping\n".to_vec()).await;
+        }
+    }
+
+    /// Feeds start-up files that read with empty lines until the loader says that it reads.
+    async fn await_loader(&mut self) -> Result<(), Error> {
+        loop {
+            drop(self.parser.next().map_err(|error| self.garbled(error))?);
+            if self.parser.loader_reads() {
+                return Ok(());
+            }
+            self.be_patient()?;
+            self.writer.send(b"\n".to_vec()).await;
+            match timeout(PATIENCE, self.events.recv()).await {
+                Ok(Some(event)) => {
+                    if let Some(bytes) = self.take(event) {
+                        self.parser.feed(&bytes);
+                    }
+                }
+                Ok(None) => return Err(self.error(ErrorKind::Host, "failed to start a shell")),
+                Err(_elapsed) => {}
+            }
+        }
+    }
+}
+
+/// Takes 64 bits from the system's source of randomness.
+pub(crate) fn random() -> Result<u64, Error> {
+    getrandom::u64().map_err(|error| {
+        Error::new(ErrorKind::Local, "failed to get random bits").caused_by(error)
+    })
+}
