@@ -47,6 +47,40 @@ pub struct Dependency {
     pub gitignore: bool,
 }
 
+impl<P: Into<PathBuf>> From<P> for Dependency {
+    fn from(path: P) -> Self {
+        Self::new(path)
+    }
+}
+
+impl Dependency {
+    /// Makes a dependency of the file or directory at `path`, sent whole.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), ..Self::default() }
+    }
+
+    /// Gives it another name under `DEPS`.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Leaves out what `pattern` (gitignore syntax) matches in a directory.
+    #[must_use]
+    pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
+        self.exclude.push(pattern.into());
+        self
+    }
+
+    /// Says whether what `.gitignore` files name is left out, too.
+    #[must_use]
+    pub fn gitignore(mut self, gitignore: bool) -> Self {
+        self.gitignore = gitignore;
+        self
+    }
+}
+
 /// What a script reads on its standard input.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -134,10 +168,11 @@ impl Task {
         self
     }
 
-    /// Adds a file or directory, seen as `DEPS/<last part of its resolved path>`.
+    /// Adds a file or directory: a path, seen as `DEPS/<last part of its resolved path>`, or a
+    /// [`Dependency`] with more to say.
     #[must_use]
-    pub fn dependency(mut self, path: impl Into<PathBuf>) -> Self {
-        self.dependencies.push(Dependency { path: path.into(), ..Dependency::default() });
+    pub fn dependency(mut self, dependency: impl Into<Dependency>) -> Self {
+        self.dependencies.push(dependency.into());
         self
     }
 

@@ -2,6 +2,7 @@
 
 mod error;
 mod fleet;
+mod probe;
 mod results;
 mod run;
 mod session;
@@ -15,4 +16,6 @@ pub use geto_core::{
     Bring, Dependency, ExitCode, Host, InvalidTask, Outcome, Script, ScriptBody, Secret, Stdin,
     Task, TaskId, TransportKind,
 };
+pub use probe::HostStatus;
 pub use run::{Canceller, Event, FilesHome, Results, Run};
+pub use stage::{Plan, PlannedDependency};

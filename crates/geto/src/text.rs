@@ -1,2 +1,4 @@
 //! tmp
-pub fn printable(b: &[u8]) -> String { String::from_utf8_lossy(b).escape_debug().to_string() }
+pub fn printable(b: &[u8]) -> String {
+    String::from_utf8_lossy(b).escape_debug().to_string()
+}

@@ -79,7 +79,12 @@ impl Execution<'_> {
             .with_hint("see what the login shell's start-up files do when not on a terminal"))
     }
 
-    fn ended(&mut self, report: Option<EndReport>, files: Option<Files>, session: Session) -> Ended {
+    fn ended(
+        &mut self,
+        report: Option<EndReport>,
+        files: Option<Files>,
+        session: Session,
+    ) -> Ended {
         let started = self.progress.started.unwrap_or_else(SystemTime::now);
         Ended {
             report,
@@ -193,8 +198,10 @@ impl Execution<'_> {
             // The host has closed the channel; what it says itself is better than this.
             Ok(Err(error)) if error.kind() == ErrorKind::NotStarted => Ok(()),
             Ok(Err(error)) => Err(error),
-            Err(panicked) => Err(Error::new(ErrorKind::Local, "failed to read the dependencies")
-                .caused_by(panicked)),
+            Err(panicked) => {
+                Err(Error::new(ErrorKind::Local, "failed to read the dependencies")
+                    .caused_by(panicked))
+            }
         }
     }
 
@@ -242,8 +249,13 @@ impl Execution<'_> {
         let text = printable(text.as_bytes());
         let (message, hint) = match kind {
             "exists" => ("failed to claim the task", None),
-            "disk" => ("failed to put the task", Some("free space there, or set another `remote_work_path`")),
-            "work-path" => ("failed to use the work path", Some("set `remote_work_path` in geto.ini")),
+            "disk" => (
+                "failed to put the task",
+                Some("free space there, or set another `remote_work_path`"),
+            ),
+            "work-path" => {
+                ("failed to use the work path", Some("set `remote_work_path` in geto.ini"))
+            }
             "interpreter" => ("failed to find what executes the script", None),
             "tool" => ("failed to find a program that geto needs", None),
             _ => ("failed to run the task", None),
@@ -252,7 +264,8 @@ impl Execution<'_> {
             Some(_) => ErrorKind::Lost,
             None => ErrorKind::NotStarted,
         };
-        let error = Error::new(kind, message).on_host(&self.host.name).of_task(self.id).caused_by(text);
+        let error =
+            Error::new(kind, message).on_host(&self.host.name).of_task(self.id).caused_by(text);
         match hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -293,10 +306,8 @@ impl Execution<'_> {
     pub(super) fn results_error(&self, error: Error) -> Error {
         let error = error.of_task(self.id).with_kind(ErrorKind::Results);
         match (&self.progress.directory, error.hint()) {
-            (Some(directory), None) => error.with_hint(format!(
-                "the host keeps them: `{}`",
-                printable(directory.as_bytes())
-            )),
+            (Some(directory), None) => error
+                .with_hint(format!("the host keeps them: `{}`", printable(directory.as_bytes()))),
             _ => error,
         }
     }
@@ -336,6 +347,8 @@ pub(super) fn outcome(report: Option<&EndReport>) -> Outcome {
         Some(report) => Outcome::Lost {
             reason: format!("the task could not be started (status {})", report.raw_status),
         },
-        None => Outcome::Lost { reason: "its supervisor was killed, or the disk failed".to_owned() },
+        None => {
+            Outcome::Lost { reason: "its supervisor was killed, or the disk failed".to_owned() }
+        }
     }
 }

@@ -83,8 +83,9 @@ impl Unpacking {
         let into = directory.clone();
         let limits = Limits { max_bytes: execution.store.room(), ..Limits::default() };
         let thread = tokio::task::spawn_blocking(move || {
-            fs_err::create_dir(&into)
-                .map_err(|error| Error::new(ErrorKind::Local, "failed to make room").caused_by(error))?;
+            fs_err::create_dir(&into).map_err(|error| {
+                Error::new(ErrorKind::Local, "failed to make room").caused_by(error)
+            })?;
             let mut archive = Pieces { receiver, piece: Bytes::new() };
             let unpacked = results::unpack(&mut archive, &into, &limits)?;
             // What follows the archive's end is padding.

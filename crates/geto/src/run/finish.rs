@@ -86,7 +86,9 @@ impl Execution<'_> {
             }
         }
         if let Some(Files { unpacked: Unpacked { skipped, .. }, .. }) = &ended.files {
-            warnings.extend(skipped.iter().map(|name| format!("`{name}` is no file and was not brought")));
+            warnings.extend(
+                skipped.iter().map(|name| format!("`{name}` is no file and was not brought")),
+            );
         }
         for warning in &warnings {
             self.event(Event::Warning(warning.clone()));
@@ -129,16 +131,17 @@ impl Execution<'_> {
                 into.clone()
             }
         };
-        results.files = Some(FilesHome {
-            directory,
-            count: files.unpacked.files,
-            bytes: files.unpacked.bytes,
-        });
+        results.files =
+            Some(FilesHome { directory, count: files.unpacked.files, bytes: files.unpacked.bytes });
         Ok(())
     }
 
     /// Tells the host that the results are home.
-    async fn forget(&mut self, transport: &dyn Transport, session: Option<Session>) -> Result<(), Error> {
+    async fn forget(
+        &mut self,
+        transport: &dyn Transport,
+        session: Option<Session>,
+    ) -> Result<(), Error> {
         let mut session = match session {
             Some(session) => session,
             None => {

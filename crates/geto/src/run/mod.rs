@@ -119,7 +119,8 @@ impl<'a> IntoFuture for Run<'a> {
 impl Run<'_> {
     async fn execute(mut self) -> Result<Results, Error> {
         let host = std::mem::replace(&mut self.host, Err(Error::new(ErrorKind::Usage, "")))?;
-        let invalid = |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
+        let invalid =
+            |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
         self.task.check().map_err(invalid)?;
         let plan = StagePlan::of(self.task).await?;
         let store = Store::create(self.fleet.local_work_path(), self.id, self.task.max_results)?;

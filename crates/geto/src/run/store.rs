@@ -25,7 +25,11 @@ pub(super) struct Store {
 
 impl Store {
     /// Makes the place.
-    pub(super) fn create(local_work_path: &Path, id: TaskId, max: Option<u64>) -> Result<Self, Error> {
+    pub(super) fn create(
+        local_work_path: &Path,
+        id: TaskId,
+        max: Option<u64>,
+    ) -> Result<Self, Error> {
         let partial = local_work_path.join(format!(".{id}.partial"));
         let make = || -> std::io::Result<(File, File)> {
             // Output may be anything, so it is for the user's eyes only.
@@ -67,7 +71,7 @@ impl Store {
 
     /// Writes `outcome.json`, syncs everything and renames it to its final place, which it returns.
     pub(super) fn finish(&mut self, outcome: &[u8]) -> Result<PathBuf, Error> {
-        let mut finish = || -> std::io::Result<()> {
+        let finish = || -> std::io::Result<()> {
             fs_err::write(self.partial.join("outcome.json"), outcome)?;
             sync_tree(&self.partial)?;
             fs_err::rename(&self.partial, &self.last)?;

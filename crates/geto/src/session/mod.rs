@@ -180,7 +180,9 @@ impl Session {
     }
 
     fn garbled(&self, cause: wire::WireError) -> Error {
-        Error::new(ErrorKind::Host, "failed to understand the answer").on_host(&self.host).caused_by(cause)
+        Error::new(ErrorKind::Host, "failed to understand the answer")
+            .on_host(&self.host)
+            .caused_by(cause)
     }
 
     /// Returns the bytes of standard output in `event`, after counting and keeping the others.
@@ -243,7 +245,6 @@ impl Session {
 
 /// Takes 64 bits from the system's source of randomness.
 pub(crate) fn random() -> Result<u64, Error> {
-    getrandom::u64().map_err(|error| {
-        Error::new(ErrorKind::Local, "failed to get random bits").caused_by(error)
-    })
+    getrandom::u64()
+        .map_err(|error| Error::new(ErrorKind::Local, "failed to get random bits").caused_by(error))
 }

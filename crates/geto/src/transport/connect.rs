@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use geto_core::{Host, TransportKind};
 
-use super::{LocalTransport, Transport};
 use super::native;
 use super::prompt::{NoPrompter, Prompter};
+use super::{LocalTransport, Transport};
 use crate::{Error, ErrorKind};
 
 /// How a connection is made.

@@ -106,4 +106,3 @@ async fn copy(
         }
     }
 }
-
