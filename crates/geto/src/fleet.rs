@@ -88,6 +88,7 @@ impl Fleet {
             keep: false,
             follow: None,
             cancel,
+            transport: None,
         }
     }
 }

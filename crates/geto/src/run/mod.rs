@@ -12,6 +12,7 @@ use std::future::{Future, IntoFuture};
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use geto_core::{Host, Task, TaskId};
@@ -25,7 +26,7 @@ pub use event::Event;
 pub use report::{FilesHome, Results};
 
 use crate::stage::StagePlan;
-use crate::transport::connect;
+use crate::transport::{Transport, connect};
 use crate::{Error, ErrorKind, Fleet};
 
 /// A task about to run on a host: settle the details, then await it.
@@ -48,6 +49,7 @@ pub struct Run<'a> {
     pub(crate) keep: bool,
     pub(crate) follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
     pub(crate) cancel: watch::Sender<bool>,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
 }
 
 /// Ends the task of a [`Run`], from anywhere.
@@ -67,6 +69,12 @@ impl<'a> Run<'a> {
     /// The id of the task's instance.
     pub fn id(&self) -> TaskId {
         self.id
+    }
+
+    /// Uses `transport` instead of connecting to the host: a live connection, or a way of one's own.
+    pub fn over(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
     }
 
     /// Puts the files into `directory` (made when missing) instead of
@@ -131,7 +139,7 @@ impl Run<'_> {
         follow(Event::Connecting { host: host.name.clone() });
         let begun = Instant::now();
         let transport = tokio::select! {
-            transport = connect(&host, self.fleet.connect_options()) => transport?,
+            transport = reach(&host, self.fleet, self.transport.take()) => transport?,
             () = execute::cancelled(&mut cancel) => {
                 let message = "the task was cancelled before it was started";
                 return Err(Error::new(ErrorKind::Cancelled, message).of_task(self.id));
@@ -150,5 +158,16 @@ impl Run<'_> {
         };
         let ended = execution.run(&*transport).await?;
         execution.finish(&*transport, ended, &destination).await
+    }
+}
+
+async fn reach(
+    host: &Host,
+    fleet: &Fleet,
+    transport: Option<Arc<dyn Transport>>,
+) -> Result<Arc<dyn Transport>, Error> {
+    match transport {
+        Some(transport) => Ok(transport),
+        None => connect(host, fleet.connect_options()).await,
     }
 }

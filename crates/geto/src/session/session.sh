@@ -499,7 +499,7 @@ parent_of() {
   { read -r g_stat; while read -r g_more; do g_stat="$g_stat $g_more"; done; } <"/proc/$1/stat" || return
   # The name may hold anything; what follows its last parenthesis does not.
   # shellcheck disable=SC2086  # fields
-  set -- ${g_stat##*)}
+  set -- ${g_stat##*\)}
   [ $# -gt 2 ] && [ "$1" != Z ] && [ "$1" != X ] || return
   g_parent=$2
 }

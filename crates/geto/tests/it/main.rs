@@ -1,0 +1,5 @@
+//! geto against real shells and real SSH servers.
+
+mod shells;
+mod ssh;
+mod support;

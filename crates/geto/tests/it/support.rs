@@ -1,0 +1,92 @@
+//! What the tests share.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use geto::transport::{LocalTransport, Transport};
+use geto::{Error, Event, Fleet, Host, Results, Task};
+use geto_testkit::{Shell, system_shells};
+use tempfile::TempDir;
+
+/// A place to work in, here and on the host.
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+    pub(crate) host: Host,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self::of(Host::local())
+    }
+
+    pub(crate) fn of(mut host: Host) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        if host.transport == geto::TransportKind::Local {
+            host.remote_work_path = dir.path().join("work").display().to_string();
+        }
+        Self { dir, host }
+    }
+
+    pub(crate) fn fleet(&self) -> Fleet {
+        Fleet::new([self.host.clone()], self.dir.path().join("results"))
+    }
+
+    /// The directories of tasks on the local host.
+    pub(crate) fn tasks(&self) -> Vec<PathBuf> {
+        below(&self.dir.path().join("work"), "tasks")
+    }
+
+    /// Runs `task` over `transport`.
+    pub(crate) async fn run(&self, task: &Task, transport: &Arc<dyn Transport>) -> Results {
+        self.try_run(task, transport).await.unwrap()
+    }
+
+    pub(crate) async fn try_run(
+        &self,
+        task: &Task,
+        transport: &Arc<dyn Transport>,
+    ) -> Result<Results, Error> {
+        let fleet = self.fleet();
+        fleet.run_on_host(task, &self.host.name).over(Arc::clone(transport)).await
+    }
+}
+
+fn below(work: &Path, kind: &str) -> Vec<PathBuf> {
+    let entries = |path: &Path| match fs_err::read_dir(path) {
+        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        Err(_) => Vec::new(),
+    };
+    let machines =
+        entries(work).into_iter().flat_map(|user| [user.clone()].into_iter().chain(entries(&user)));
+    machines.flat_map(|machine| entries(&machine.join(kind))).collect()
+}
+
+/// Runs `test` under each shell that /bin/sh may be.
+pub(crate) fn under_each_shell<F: Future<Output = ()>>(
+    test: impl Fn(Arc<dyn Transport>, Shell) -> F,
+) {
+    for shell in system_shells() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sh");
+        symlink(&shell.path, &path).unwrap();
+        eprintln!("{}", shell.name);
+        let transport: Arc<dyn Transport> = Arc::new(LocalTransport::new().with_shell(path));
+        runtime().block_on(test(transport, shell));
+    }
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A short name for what happened.
+pub(crate) fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Started { .. } => "started",
+        Event::Stdout(_) => "stdout",
+        Event::Stderr(_) => "stderr",
+        Event::Ended { .. } => "ended",
+        _ => "other",
+    }
+}
