@@ -10,10 +10,12 @@
 
 mod host;
 mod id;
+pub mod known_hosts;
 mod outcome;
 mod script;
 mod secret;
 mod shell;
+pub mod ssh_config;
 mod task;
 pub mod wire;
 
