@@ -135,3 +135,55 @@ fn hashed(name: &str, salt: &[u8; 20]) -> String {
     let hash = mac.finalize().into_bytes();
     format!("|1|{}|{}", STANDARD.encode(salt), STANDARD.encode(hash))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    #[test]
+    fn a_nul_ends_the_line() {
+        let text = format!("a\0b ssh-ed25519 {KEY}\na ssh-ed25519 {KEY}\0!\n");
+        let lines: Vec<_> = parse(text.as_bytes()).map(|entry| entry.line).collect();
+        assert_eq!(lines, [2]);
+    }
+
+    #[test]
+    fn a_hashed_line_is_as_ssh_keygen_writes_it() {
+        let host = HostIdentity { host: "N1.lab", port: 2222, alias: None };
+        let line = line_for(&host, None, "ssh-ed25519", b"key");
+        assert_eq!(line, "[n1.lab]:2222 ssh-ed25519 a2V5\n");
+        let line = line_for(&host, Some([0; 20]), "ssh-ed25519", b"key");
+        let (name, rest) = line.split_once(' ').unwrap();
+        assert!(name.starts_with("|1|AAAAAAAAAAAAAAAAAAAAAAAAAAA=|"), "{name}");
+        assert_eq!(rest, "ssh-ed25519 a2V5\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text: Vec<u8>) {
+            prop_assert!(parse(&text).count() <= text.len());
+        }
+
+        #[test]
+        fn any_words_are_read(words in "(@revoked|\\|1\\||[a-z*?!,| \t\r\n=]|ssh-rsa|AAAA){0,40}") {
+            for entry in parse(words.as_bytes()) {
+                entry.is_for("host");
+            }
+        }
+
+        #[test]
+        fn a_written_line_is_read_back(host in "[a-z0-9.:-]{1,20}", port: u16, salt: Option<[u8; 20]>) {
+            let host = HostIdentity { host: &host, port, alias: None };
+            let blob = STANDARD.decode(KEY).unwrap();
+            let line = line_for(&host, salt, "ssh-ed25519", &blob);
+            let entries: Vec<_> = parse(line.as_bytes()).collect();
+            prop_assert_eq!(entries.len(), 1);
+            prop_assert!(entries.iter().all(|entry| entry.is_for(&host.name())));
+            prop_assert!(entries.iter().all(|entry| !entry.is_for("other host")));
+        }
+    }
+}

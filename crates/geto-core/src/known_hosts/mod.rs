@@ -138,10 +138,12 @@ impl KnownHosts {
             for name in host.lookups() {
                 match self.check_certificate(&name, offered.blob, certificate) {
                     Found::Revoked(path, line) => return HostKeyVerdict::Revoked { path, line },
-                    Found::Same(path, line) => match certificate.problem(host.principal(), rules) {
-                        None => return HostKeyVerdict::Known { path, line },
-                        reason => problem = reason,
-                    },
+                    Found::Same(path, line) => {
+                        match certificate.problem(&host.principal(), rules) {
+                            None => return HostKeyVerdict::Known { path, line },
+                            reason => problem = reason,
+                        }
+                    }
                     Found::Other(..) | Found::Nothing => {}
                 }
             }
@@ -286,7 +288,7 @@ impl HostIdentity<'_> {
 }
 
 impl OfferedCertificate<'_> {
-    fn problem(&self, name: String, rules: &CertificateRules<'_>) -> Option<&'static str> {
+    fn problem(&self, name: &str, rules: &CertificateRules<'_>) -> Option<&'static str> {
         if !self.is_host {
             return Some("certificate is not for hosts");
         }
@@ -296,7 +298,7 @@ impl OfferedCertificate<'_> {
         if rules.now >= self.valid_before {
             return Some("certificate has expired");
         }
-        if !self.principals.is_empty() && !self.principals.contains(&name) {
+        if !self.principals.is_empty() && self.principals.iter().all(|listed| listed != name) {
             return Some("certificate does not list the host's name");
         }
         if self.has_critical_options {

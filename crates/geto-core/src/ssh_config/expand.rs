@@ -72,18 +72,28 @@ pub enum ExpandError {
 }
 
 impl Tokens<'_> {
-    /// Expands a value of `IdentityFile`, `CertificateFile` or `UserKnownHostsFile`.
+    /// Expands a value of `IdentityFile` or `CertificateFile`.
     ///
     /// # Errors
     /// When a token, variable or user in it is unknown.
     pub fn expand_path(&self, value: &str) -> Result<String, ExpandError> {
-        self.substitute(&self.expand_tilde(value)?, Kind::Path)
+        let (home, path) = self.split_home(value)?;
+        Ok(home + &self.substitute(path, Kind::Path)?)
     }
 
-    /// Reads a value of `IdentityAgent`.
+    /// Expands the `~` of a known_hosts file; its tokens are expanded by `ssh -G` already.
     ///
     /// # Errors
-    /// When a token, variable or user in it is unknown.
+    /// When the user is unknown.
+    pub fn expand_tilde(&self, value: &str) -> Result<String, ExpandError> {
+        let (home, path) = self.split_home(value)?;
+        Ok(home + path)
+    }
+
+    /// Reads a value of `IdentityAgent`; its tokens are expanded by `ssh -G` already.
+    ///
+    /// # Errors
+    /// When a variable or user in it is unknown.
     pub fn expand_agent(&self, value: &str) -> Result<Agent, ExpandError> {
         if value.eq_ignore_ascii_case("none") {
             return Ok(Agent::None);
@@ -97,7 +107,7 @@ impl Tokens<'_> {
                 let socket = (self.environment)(name);
                 socket.map(Agent::Socket).ok_or_else(|| ExpandError::Variable(name.to_owned()))
             }
-            _ => self.expand_path(value).map(Agent::Socket),
+            _ => self.expand_tilde(value).map(Agent::Socket),
         }
     }
 
@@ -111,16 +121,19 @@ impl Tokens<'_> {
         self.substitute(value, Kind::Command)
     }
 
-    fn expand_tilde(&self, value: &str) -> Result<String, ExpandError> {
-        let Some(rest) = value.strip_prefix('~') else { return Ok(value.to_owned()) };
+    /// Splits `~/path` or `~user/path` into the home directory and the rest of the path.
+    fn split_home<'v>(&self, value: &'v str) -> Result<(String, &'v str), ExpandError> {
+        let Some(rest) = value.strip_prefix('~') else { return Ok((String::new(), value)) };
         let (user, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let home = if user.is_empty() {
+        let mut home = if user.is_empty() {
             self.home.to_owned()
         } else {
             (self.home_of)(user).ok_or_else(|| ExpandError::User(user.to_owned()))?
         };
-        let slash = if home.ends_with('/') { "" } else { "/" };
-        Ok(format!("{home}{slash}{}", path.trim_start_matches('/')))
+        if !home.ends_with('/') {
+            home.push('/');
+        }
+        Ok((home, path.trim_start_matches('/')))
     }
 
     fn substitute(&self, value: &str, kind: Kind) -> Result<String, ExpandError> {

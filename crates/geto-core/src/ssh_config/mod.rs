@@ -32,7 +32,7 @@ pub struct SshOptions {
     pub identities_only: bool,
     /// The agent's socket, for [`Tokens::expand_agent`]; none means the environment's.
     pub identity_agent: Option<String>,
-    /// The user's known_hosts files, to be expanded.
+    /// The user's known_hosts files, for [`Tokens::expand_tilde`].
     pub user_known_hosts_files: Vec<String>,
     /// The machine's known_hosts files.
     pub global_known_hosts_files: Vec<String>,
@@ -153,16 +153,17 @@ impl SshOptions {
 
     /// Returns what `ssh` does without any configuration, for a machine that has no `ssh`.
     pub fn defaults(home: &str, user: &str, host: &str) -> Self {
-        let in_ssh = |name: &str| format!("{home}/.ssh/{name}");
         Self {
             hostname: host.to_ascii_lowercase(),
             user: user.to_owned(),
             port: 22,
-            identity_files: IDENTITIES.map(in_ssh).into(),
+            identity_files: IDENTITIES.map(|name| format!("~/.ssh/{name}")).into(),
             certificate_files: Vec::new(),
             identities_only: false,
             identity_agent: None,
-            user_known_hosts_files: ["known_hosts", "known_hosts2"].map(in_ssh).into(),
+            user_known_hosts_files: ["known_hosts", "known_hosts2"]
+                .map(|name| format!("{home}/.ssh/{name}"))
+                .into(),
             global_known_hosts_files: ["ssh_known_hosts", "ssh_known_hosts2"]
                 .map(|name| format!("/etc/ssh/{name}"))
                 .into(),

@@ -148,7 +148,9 @@ fn reason_for_ssh(lines: &Lines<'_>, system: Option<&Lines<'_>>) -> Option<Strin
     if lines.text("pkcs11provider").is_some() {
         return Some("PKCS11Provider is set".to_owned());
     }
-    if lines.text("securitykeyprovider").is_some_and(|value| value != "internal") {
+    // The second is the default of an `ssh` that is built without FIDO support, as on macOS.
+    let provider = lines.text("securitykeyprovider");
+    if provider.is_some_and(|value| !matches!(value, "internal" | "$SSH_SK_PROVIDER")) {
         return Some("SecurityKeyProvider is set".to_owned());
     }
     if lines.text("knownhostscommand").is_some() {
@@ -288,4 +290,75 @@ fn parse_jump(hop: &str) -> Option<JumpHost> {
     };
     let user_is_empty = user.as_deref() == Some("");
     (!host.is_empty() && !user_is_empty).then(|| JumpHost { user, host: host.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn jumps_are_read() {
+        let hop = |user: Option<&str>, host: &str, port| {
+            Some(JumpHost { user: user.map(ToOwned::to_owned), host: host.to_owned(), port })
+        };
+        for (text, expected) in [
+            ("h", hop(None, "h", None)),
+            ("u@h:1", hop(Some("u"), "h", Some(1))),
+            ("u@x@h", hop(Some("u@x"), "h", None)),
+            ("fe80::1", hop(None, "fe80::1", None)),
+            ("u@[fe80::1]", hop(Some("u"), "fe80::1", None)),
+            ("[fe80::1]:99", hop(None, "fe80::1", Some(99))),
+            ("ssh://u@h:1/", hop(Some("u"), "h", Some(1))),
+            ("", None),
+            ("@h", None),
+            ("h:0", None),
+            ("h:65536", None),
+            ("h:x", None),
+            ("[h", None),
+            ("[h]1", None),
+        ] {
+            assert_eq!(parse_jump(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let text = |lines: &str| {
+            let printed = format!("user u\nhostname h\nport 22\n{lines}\n");
+            parse(&printed, None).unwrap_err().to_string()
+        };
+        assert_eq!(text("batchmode maybe"), "`ssh -G` printed `batchmode maybe`");
+        assert_eq!(text("addressfamily \x1b[1m"), "`ssh -G` printed `addressfamily \\u{1b}[1m`");
+        assert_eq!(text("connecttimeout -1"), "`ssh -G` printed `connecttimeout -1`");
+        assert_eq!(parse("", None).unwrap_err().to_string(), "`ssh -G` printed no `user`");
+    }
+
+    #[test]
+    fn only_a_change_of_the_default_list_follows_what_is_known() {
+        let list = |names: &str| -> Vec<String> {
+            names.split_whitespace().map(ToOwned::to_owned).collect()
+        };
+        for (names, expected) in
+            [("a b c", true), ("a b c d", true), ("a c", true), ("c a", false), ("d a b c", false)]
+        {
+            assert_eq!(is_derived(&list(names), &list("a b c")), expected, "{names}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text: String) {
+            prop_assert!(parse(&text, Some(&text)).is_err());
+        }
+
+        #[test]
+        fn any_value_is_read(value: String) {
+            let printed = format!("user u\nhostname h\nport 22\nproxyjump {value}\n");
+            if let Ok(options) = parse(&printed, None) {
+                prop_assert_eq!(options.hostname, "h");
+            }
+        }
+    }
 }
