@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use geto_core::{Host, TransportKind};
 
-use super::native;
+use super::budget::Budget;
 use super::prompt::{NoPrompter, Prompter};
+use super::resolve::{Asked, resolve};
 use super::{LocalTransport, Transport};
+use super::{native, openssh};
 use crate::{Error, ErrorKind};
 
 /// How a connection is made.
@@ -38,9 +40,14 @@ impl Default for ConnectOptions {
 
 /// Connects to `host` and logs in.
 ///
+/// A host of transport [`Native`](TransportKind::Native) is reached by a child `ssh` where
+/// `ssh_config` asks for what this process can't do. With a child `ssh`, each channel is a
+/// connection of its own: what is wrong with the host shows when one is opened.
+///
 /// # Errors
 /// Of kind [`Unreachable`](ErrorKind::Unreachable), [`HostKey`](ErrorKind::HostKey) or
-/// [`Authentication`](ErrorKind::Authentication).
+/// [`Authentication`](ErrorKind::Authentication), or [`Usage`](ErrorKind::Usage) when
+/// `ssh_config` is wrong.
 ///
 /// # Cancel safety
 /// A call that is dropped closes what it has opened.
@@ -48,9 +55,20 @@ pub async fn connect(host: &Host, options: &ConnectOptions) -> Result<Arc<dyn Tr
     match host.transport {
         TransportKind::Local => Ok(Arc::new(LocalTransport::new())),
         TransportKind::Native => {
-            let transport = Box::pin(native::connect(host, options)).await?;
-            Ok(Arc::new(transport))
+            let budget = Budget::new(options.connect_timeout);
+            let resolving = budget.spend(resolve(Asked::of(host), &host.name));
+            let target = resolving.await.map_err(|exhausted| {
+                let message = format!("failed to read ssh_config for `{}`", host.address);
+                Error::new(ErrorKind::Local, message).on_host(&host.name).caused_by(exhausted)
+            })??;
+            if let Some(reason) = native::lacks(&target) {
+                tracing::debug!(host = host.name, reason, "goes by a child ssh");
+                return openssh::OpensshTransport::shared(host, options);
+            }
+            let connecting = native::connect(host, target, options, &budget);
+            Ok(Arc::new(Box::pin(connecting).await?))
         }
+        TransportKind::Ssh => openssh::OpensshTransport::shared(host, options),
         other => {
             let message = format!("failed to connect by transport `{other:?}`");
             Err(Error::new(ErrorKind::Usage, message).on_host(&host.name))

@@ -4,11 +4,16 @@
 //! nothing else. Copying files, claiming, running and collecting are built once, on top, so that
 //! every transport has them all.
 
+mod account;
 mod budget;
 mod connect;
 mod local;
 mod native;
+mod openssh;
 mod prompt;
+mod refused;
+mod resolve;
+mod text;
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,6 +26,7 @@ use tokio::sync::mpsc;
 pub use self::connect::{ConnectOptions, connect};
 pub use self::local::LocalTransport;
 pub use self::prompt::{NoPrompter, Prompter};
+pub use self::refused::ChannelRefused;
 use crate::Error;
 
 /// A live way to one host: an SSH connection, or this machine's own shell.

@@ -11,9 +11,10 @@ use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{MethodKind, MethodSet, SendError};
 
-use super::client::{Client, Report, describe, escaped};
+use super::client::{Client, Report, describe};
 use super::keys::{self, Identity, Source, Unusable};
 use crate::transport::prompt::{Answer, Asker};
+use crate::transport::text::escaped;
 
 /// How often a connection is touched while a person types a password, so that it is not taken
 /// for dead; below every keepalive and inactivity limit.

@@ -4,19 +4,35 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use geto_core::ssh_config::SshOptions;
 use russh::client::{Config, DisconnectReason, Handler, Session};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Preferred, SshId, cipher, kex};
+use russh::{Preferred, SshId, cipher, compression, kex};
 
 use super::trust::{Refusal, Trust};
+use crate::transport::text::escaped;
 
-/// What a host says may be long and hostile: no more than this of it is kept.
-const KEPT: usize = 1000;
+/// How a connection is kept alive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keepalive {
+    pub(super) interval: Duration,
+    pub(super) max: u32,
+}
 
-/// The settings of a connection to a host whose keys are judged by `trust`.
-pub(super) fn config(keepalive: Duration, keepalive_max: usize, trust: &Trust) -> Config {
-    let (keys, certificates) = trust.algorithms();
-    Config {
+/// The settings of a connection.
+///
+/// The error says which algorithms `ssh_config` asks for that are not to be had here.
+pub(super) fn config(
+    keepalive: Keepalive,
+    trust: &Trust,
+    options: &SshOptions,
+) -> Result<Config, String> {
+    let (key, certificates) = trust.algorithms();
+    let compression: &[compression::Name] = match options.compression {
+        true => &[compression::ZLIB_LEGACY, compression::ZLIB, compression::NONE],
+        false => &[compression::NONE, compression::ZLIB_LEGACY, compression::ZLIB],
+    };
+    Ok(Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-geto_",
             env!("CARGO_PKG_VERSION")
@@ -26,41 +42,79 @@ pub(super) fn config(keepalive: Duration, keepalive_max: usize, trust: &Trust) -
         // the throughput of a long link; sshd burns its processor over one that is larger.
         window_size: 4 << 20,
         maximum_packet_size: 32 << 10,
-        keepalive_interval: Some(keepalive),
-        keepalive_max,
+        keepalive_interval: Some(keepalive.interval),
+        keepalive_max: usize::try_from(keepalive.max).unwrap_or(usize::MAX),
         // Keepalives are not sent while a write is blocked. It must be longer than they need, or
         // it would end quiet commands.
         inactivity_timeout: Some(
-            keepalive * u32::try_from(keepalive_max).unwrap_or(3).saturating_add(1),
+            keepalive.interval.saturating_mul(keepalive.max.saturating_add(1)),
         ),
         preferred: Preferred {
-            kex: Cow::Owned(kex_order()),
-            key: Cow::Owned(keys),
+            kex: Cow::Owned(kex_order(&options.kex_algorithms)?),
+            key: Cow::Owned(key),
             host_key_certificates: Cow::Owned(certificates),
-            // The fastest first; the default has no AES-128-GCM at all.
-            cipher: Cow::Borrowed(&[
-                cipher::AES_128_GCM,
-                cipher::AES_256_GCM,
-                cipher::CHACHA20_POLY1305,
-                cipher::AES_128_CTR,
-                cipher::AES_192_CTR,
-                cipher::AES_256_CTR,
-            ]),
-            ..Preferred::DEFAULT
+            cipher: Cow::Owned(chosen("Ciphers", &CIPHERS, &options.ciphers)?),
+            mac: Cow::Owned(chosen("MACs", &Preferred::DEFAULT.mac, &options.macs)?),
+            compression: Cow::Borrowed(compression),
         },
         ..Config::default()
+    })
+}
+
+/// What `ssh_config` asks for that is not to be had here.
+pub(super) fn lacks(options: &SshOptions) -> Option<String> {
+    let ciphers = chosen("Ciphers", &CIPHERS, &options.ciphers).map(drop);
+    let macs = chosen("MACs", &Preferred::DEFAULT.mac, &options.macs).map(drop);
+    kex_order(&options.kex_algorithms).map(drop).and(ciphers).and(macs).err()
+}
+
+/// The fastest first; the protocol crate's list has no AES-128-GCM at all.
+const CIPHERS: [cipher::Name; 6] = [
+    cipher::AES_128_GCM,
+    cipher::AES_256_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_128_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_256_CTR,
+];
+
+/// Our order of what `wanted` allows, and then what else it names: `ssh_config` may ask for old
+/// algorithms for the sake of old servers. An empty `wanted` allows all.
+fn chosen<N>(option: &str, ours: &[N], wanted: &[String]) -> Result<Vec<N>, String>
+where
+    N: AsRef<str> + PartialEq + Copy + for<'a> TryFrom<&'a str>,
+{
+    if wanted.is_empty() {
+        return Ok(ours.to_vec());
+    }
+    let allowed = |name: &N| wanted.iter().any(|wanted| wanted == name.as_ref());
+    let mut names: Vec<N> = ours.iter().copied().filter(allowed).collect();
+    for name in wanted.iter().filter_map(|name| N::try_from(name.as_str()).ok()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    match names.is_empty() {
+        true => Err(format!("{option} {}", wanted.join(","))),
+        false => Ok(names),
     }
 }
 
-/// The default, and the NIST curves behind Curve25519: some servers have nothing else that is
-/// fast.
-fn kex_order() -> Vec<kex::Name> {
-    let mut order = Preferred::DEFAULT.kex.to_vec();
-    let behind = order.iter().position(|name| *name == kex::DH_GEX_SHA256).unwrap_or(0);
+/// The default with the NIST curves behind Curve25519 (some servers have nothing else that is
+/// fast), and the markers of extensions, which are no algorithms.
+fn kex_order(wanted: &[String]) -> Result<Vec<kex::Name>, String> {
+    let (markers, mut ours): (Vec<kex::Name>, Vec<kex::Name>) =
+        Preferred::DEFAULT.kex.iter().copied().partition(|name| {
+            let name = name.as_ref();
+            name.starts_with("ext-info-") || name.starts_with("kex-strict-")
+        });
+    let behind = ours.iter().position(|name| *name == kex::DH_GEX_SHA256).unwrap_or(0);
     for name in [kex::ECDH_SHA2_NISTP521, kex::ECDH_SHA2_NISTP384, kex::ECDH_SHA2_NISTP256] {
-        order.insert(behind, name);
+        ours.insert(behind, name);
     }
-    order
+    let mut order = chosen("KexAlgorithms", &ours, wanted)?;
+    order.extend(markers);
+    Ok(order)
 }
 
 /// What became known of a connection beside its data.
@@ -98,7 +152,7 @@ impl Report {
 /// The callbacks of one connection.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) trust: Arc<Trust>,
+    pub(super) trust: Trust,
     pub(super) report: Arc<Report>,
 }
 
@@ -162,47 +216,24 @@ pub(super) fn describe(error: &russh::Error) -> String {
     }
 }
 
-/// Makes text from a host harmless to a terminal, and short.
-pub(crate) fn escaped(text: &str) -> String {
-    let text = text.trim_end();
-    let mut out = String::new();
-    for c in text.chars() {
-        if out.len() >= KEPT {
-            out.push('…');
-            break;
-        }
-        match c {
-            '\n' | ' '..='~' => out.push(c),
-            c if c.is_control() || is_reordering(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Characters that change how the text around them is shown.
-fn is_reordering(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn text_of_a_host_can_not_drive_a_terminal() {
-        assert_eq!(
-            escaped("a\x1b[2Jb\r\n\u{9b}c\u{202e}d\n"),
-            "a\\u{1b}[2Jb\\r\n\\u{9b}c\\u{202e}d"
-        );
-        assert!(escaped(&"x".repeat(10_000)).len() < 2 * KEPT);
-    }
-
-    #[test]
     fn a_curve_of_nist_comes_after_curve25519() {
-        let order = kex_order();
+        let order = kex_order(&[]).unwrap();
         let at = |name| order.iter().position(|known| *known == name).unwrap();
         assert!(at(kex::CURVE25519) < at(kex::ECDH_SHA2_NISTP256));
         assert!(at(kex::ECDH_SHA2_NISTP256) < at(kex::DH_GEX_SHA256));
+    }
+
+    #[test]
+    fn ssh_config_restricts_and_adds_algorithms() {
+        let wanted = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let names = chosen("Ciphers", &CIPHERS, &wanted("aes256-ctr,aes128-cbc,unheard-of"));
+        assert_eq!(names, Ok(vec![cipher::AES_256_CTR, cipher::AES_128_CBC]));
+        assert!(chosen("Ciphers", &CIPHERS, &wanted("unheard-of")).is_err());
+        assert!(kex_order(&wanted("sntrup761x25519-sha512@openssh.com")).is_err());
     }
 }

@@ -12,8 +12,8 @@ use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key, signature};
 use zeroize::Zeroizing;
 
-use super::client::escaped;
 use crate::transport::prompt::{Answer, Asker};
+use crate::transport::text::escaped;
 
 /// A key that a server can be offered.
 #[derive(Debug, Clone)]

@@ -1,0 +1,212 @@
+//! One connection of a chain: from a stream to a host that let us in.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use geto_core::Host;
+use geto_core::ssh_config::AddressFamily;
+use russh::client::{Handle, connect_stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::auth;
+use super::client::{self, Client, Keepalive, Report};
+use super::failure::{self, Place};
+use super::login;
+use super::route::Proxy;
+use super::stream::{self, Family};
+use super::trust::{Refusal, Trust, Unknown};
+use crate::Error;
+use crate::transport::budget::Budget;
+use crate::transport::connect::ConnectOptions;
+use crate::transport::prompt::Asker;
+use crate::transport::resolve::Resolved;
+
+/// A host that let us in.
+pub(super) struct Connection {
+    pub(super) handle: Handle<Client>,
+    pub(super) report: Arc<Report>,
+    /// What it goes through.
+    _below: Below,
+}
+
+enum Below {
+    Tcp,
+    Jump { _connection: Arc<Connection> },
+    Proxy(Proxy),
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A host to connect to.
+pub(super) struct Hop<'a> {
+    /// The name of the host at the end of the chain.
+    pub(super) name: &'a str,
+    pub(super) resolved: &'a Resolved,
+    /// The host of geto.ini, if this is the last of the chain.
+    pub(super) fleet_host: Option<&'a Host>,
+    pub(super) options: &'a ConnectOptions,
+    pub(super) budget: &'a Budget,
+}
+
+/// What a handshake came to.
+enum Met {
+    Accepted(Handle<Client>, Below),
+    /// A key that a person could accept.
+    Unknown(Unknown),
+}
+
+impl Hop<'_> {
+    /// Connects, over `previous` if there is one, and logs in.
+    pub(super) async fn reach(
+        &self,
+        previous: Option<Arc<Connection>>,
+    ) -> Result<Connection, Error> {
+        let ssh = &self.resolved.options;
+        let place = Place { name: self.name, resolved: self.resolved };
+        let prompter = Arc::clone(&self.options.prompter);
+        let asker = Asker::new(prompter, self.budget.clone(), ssh.batch_mode);
+        let report = Arc::new(Report::default());
+        let (mut handle, below) = match self.meet(&previous, &report, &place).await? {
+            Met::Accepted(handle, below) => (handle, below),
+            Met::Unknown(unknown) => {
+                self.ask_about(unknown, &asker, &place).await?;
+                // The server has not waited for the answer.
+                match self.meet(&previous, &report, &place).await? {
+                    Met::Accepted(handle, below) => (handle, below),
+                    Met::Unknown(unknown) => {
+                        return Err(failure::of_key(Refusal::Unknown(unknown), &place));
+                    }
+                }
+            }
+        };
+        let login = login::of(self.resolved, self.fleet_host, &asker)
+            .map_err(|why| failure::of_config(why, &place))?;
+        let logging_in = auth::log_in(&login, &asker, &mut handle, &report);
+        match self.budget.spend(logging_in).await {
+            Ok(Ok(())) => Ok(Connection { handle, report, _below: below }),
+            Ok(Err(refused)) => Err(failure::of_login(refused, &report, &place)),
+            Err(exhausted) => Err(failure::of_way(exhausted.to_string(), &place)),
+        }
+    }
+
+    /// Opens a stream and exchanges keys on it.
+    async fn meet(
+        &self,
+        previous: &Option<Arc<Connection>>,
+        report: &Arc<Report>,
+        place: &Place<'_>,
+    ) -> Result<Met, Error> {
+        let ssh = &self.resolved.options;
+        let trust = Trust::of(self.resolved, self.fleet_host)
+            .map_err(|why| failure::of_config(why, place))?;
+        let keepalive = Keepalive {
+            interval: ssh.server_alive_interval.map_or(self.options.keepalive_interval, |own| {
+                own.min(self.options.keepalive_interval)
+            }),
+            max: self.options.keepalive_max,
+        };
+        let config = client::config(keepalive, &trust, ssh)
+            .map_err(|why| failure::of_config(format!("no way to do {why}"), place))?;
+        let may_ask = trust.may_ask();
+        let handler = Client { trust, report: Arc::clone(report) };
+        let mut below = Below::Tcp;
+        let shaking_hands = async {
+            let (stream, through) = self.stream(previous.clone()).await.map_err(Way::Dial)?;
+            below = through;
+            connect_stream(Arc::new(config), stream, handler).await.map_err(Way::Protocol)
+        };
+        let failed = match self.budget.spend(shaking_hands).await {
+            Ok(Ok(handle)) => return Ok(Met::Accepted(handle, below)),
+            Ok(Err(Way::Dial(error))) => error.to_string(),
+            Ok(Err(Way::Protocol(error))) => match report.take_refusal() {
+                Some(Refusal::Unknown(unknown)) if may_ask => return Ok(Met::Unknown(unknown)),
+                Some(refusal) => return Err(failure::of_key(refusal, place)),
+                None if matches!(error, russh::Error::WrongServerSig) => {
+                    return Err(failure::of_proof(place));
+                }
+                None => client::describe(&error),
+            },
+            Err(exhausted) => exhausted.to_string(),
+        };
+        let complaint = match &below {
+            Below::Proxy(proxy) => proxy.complaint(),
+            _ => None,
+        };
+        let why = match complaint {
+            Some(complaint) => format!("{failed}; ProxyCommand says: {complaint}"),
+            None => failed,
+        };
+        Err(failure::of_way(why, place))
+    }
+
+    async fn stream(
+        &self,
+        previous: Option<Arc<Connection>>,
+    ) -> io::Result<(Box<dyn Stream>, Below)> {
+        let ssh = &self.resolved.options;
+        if let Some(connection) = previous {
+            let port = u32::from(ssh.port);
+            let opening =
+                connection.handle.channel_open_direct_tcpip(&ssh.hostname, port, "127.0.0.1", 0);
+            let channel = opening.await.map_err(|error| {
+                let why = client::describe(&error);
+                io::Error::other(format!("the host in between did not connect: {why}"))
+            })?;
+            let stream = Box::new(channel.into_stream());
+            return Ok((stream, Below::Jump { _connection: connection }));
+        }
+        if let Some(command) = &ssh.proxy_command
+            && !command.eq_ignore_ascii_case("none")
+        {
+            let command = self
+                .resolved
+                .with_tokens(|tokens| tokens.expand_proxy_command(command))
+                .map_err(|error| io::Error::other(format!("ProxyCommand: {error}")))?;
+            let (proxy, stream) = Proxy::start(&command)?;
+            return Ok((Box::new(stream), Below::Proxy(proxy)));
+        }
+        let family = match ssh.address_family {
+            AddressFamily::Any => Family::Any,
+            AddressFamily::Inet => Family::V4,
+            AddressFamily::Inet6 => Family::V6,
+        };
+        let from = ssh.bind_address.as_deref();
+        let link = stream::dial(&ssh.hostname, ssh.port, family, from).await?;
+        Ok((Box::new(link), Below::Tcp))
+    }
+
+    /// Lets a person accept an unknown key, and learns it.
+    async fn ask_about(
+        &self,
+        unknown: Unknown,
+        asker: &Asker,
+        place: &Place<'_>,
+    ) -> Result<(), Error> {
+        let question = place.question(&unknown);
+        // Another connection to the same host may have had the same question.
+        let settled =
+            || Trust::of(self.resolved, self.fleet_host).is_ok_and(|trust| trust.knows(&unknown));
+        if !asker.confirm(question, settled).await {
+            return Err(failure::of_key(Refusal::Unknown(unknown), place));
+        }
+        let trust = Trust::of(self.resolved, self.fleet_host)
+            .map_err(|why| failure::of_config(why, place))?;
+        if trust.knows(&unknown) {
+            return Ok(());
+        }
+        trust.learn(&unknown).map_err(|error| failure::of_learning(error, place))
+    }
+}
+
+enum Way {
+    Dial(io::Error),
+    Protocol(russh::Error),
+}

@@ -1,0 +1,182 @@
+//! Questions of a child `ssh`, answered here.
+//!
+//! `ssh` runs what SSH_ASKPASS names with the question as its argument and reads the answer from
+//! its output. Here this is a script of a few lines that passes both through named pipes in a
+//! directory of this user's own, so that no secret is in a file, an environment or a process list,
+//! and `ssh` never fights with a terminal that is not its own.
+
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use geto_core::{Host, Secret};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::log::{both_ends, make_pipe};
+use crate::transport::budget::Budget;
+use crate::transport::prompt::{Asker, Prompter};
+use crate::transport::text::escaped;
+
+/// The question goes out ended by a NUL, the answer comes back as a line that begins with `y`.
+const SCRIPT: &str = r#"#!/bin/sh
+dir=${0%/*}
+printf '%s\0' "$1" >"$dir/question" || exit 1
+IFS= read -r answer <"$dir/answer" || exit 1
+case $answer in
+y*) printf '%s\n' "${answer#y}" ;;
+*) exit 1 ;;
+esac
+"#;
+/// Longer than any question; a host can make them up.
+const LONGEST: usize = 16 << 10;
+
+/// Somebody who answers a child `ssh`.
+#[derive(Debug)]
+pub(super) struct Bridge {
+    asker: Asker,
+    place: String,
+    ends: Option<Ends>,
+}
+
+#[derive(Debug)]
+struct Ends {
+    script: PathBuf,
+    question: Mutex<Receiver>,
+    answer: Mutex<Sender>,
+    password: Mutex<Option<Secret>>,
+}
+
+impl Bridge {
+    /// Makes script and pipes in `dir`, unless there is nobody to ask and no password.
+    pub(super) async fn create(
+        dir: &Path,
+        host: &Host,
+        prompter: Arc<dyn Prompter>,
+    ) -> io::Result<Self> {
+        let asker = Asker::new(prompter, Budget::new(std::time::Duration::ZERO), false);
+        let place = host.address.clone();
+        if !asker.has_person() && host.password.is_none() {
+            return Ok(Self { asker, place, ends: None });
+        }
+        let (question, answer) = (dir.join("question"), dir.join("answer"));
+        make_pipe(&question).await?;
+        make_pipe(&answer).await?;
+        let question = Mutex::new(Receiver::from_file(both_ends(&question)?)?);
+        let answer = Mutex::new(Sender::from_file(both_ends(&answer)?)?);
+        let script = dir.join("ask");
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&script)?;
+        file.write_all(SCRIPT.as_bytes())?;
+        let password = Mutex::new(host.password.clone());
+        Ok(Self { asker, place, ends: Some(Ends { script, question, answer, password }) })
+    }
+
+    /// Whether `ssh` must not ask anything.
+    pub(super) fn is_silent(&self) -> bool {
+        self.ends.is_none()
+    }
+
+    /// Tells `ssh` where to ask.
+    pub(super) fn prepare(&self, ssh: &mut Command) {
+        match &self.ends {
+            Some(ends) => ssh.env("SSH_ASKPASS", &ends.script).env("SSH_ASKPASS_REQUIRE", "force"),
+            None => ssh.env_remove("SSH_ASKPASS"),
+        };
+    }
+
+    /// Answers questions until `work` is done.
+    pub(super) async fn serve_until<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = self.serve() => never,
+        }
+    }
+
+    async fn serve<T>(&self) -> T {
+        if let Some(ends) = &self.ends
+            && let Err(error) = self.answer_all(ends).await
+        {
+            tracing::debug!(%error, "a question of ssh was lost");
+        }
+        std::future::pending().await
+    }
+
+    async fn answer_all(&self, ends: &Ends) -> io::Result<()> {
+        let questions = ends.question.lock().await;
+        let answers = ends.answer.lock().await;
+        let mut earlier = Vec::new();
+        loop {
+            let question = next(&questions).await?;
+            let line = match self.answer(ends, &question, &mut earlier).await {
+                Some(secret) => {
+                    let mut line = Zeroizing::new(b"y".to_vec());
+                    line.extend_from_slice(secret.expose());
+                    line
+                }
+                None => Zeroizing::new(b"n".to_vec()),
+            };
+            let mut rest: &[u8] = &[line.as_slice(), b"\n"].concat();
+            while !rest.is_empty() {
+                answers.writable().await?;
+                match answers.try_write(rest) {
+                    Ok(length) => rest = &rest[length..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        ends: &Ends,
+        question: &str,
+        earlier: &mut Vec<(String, Secret)>,
+    ) -> Option<Secret> {
+        let lower = question.to_lowercase();
+        if lower.contains("(yes/no") {
+            let question = question.trim_end().trim_end_matches("(yes/no/[fingerprint])?");
+            let yes = self.asker.confirm(question.to_owned(), || false).await;
+            return Some(Secret::from(if yes { "yes" } else { "no" }));
+        }
+        let lasting = lower.contains("password") || lower.contains("passphrase");
+        if lower.contains("password")
+            && let Some(password) = ends.password.lock().await.take()
+        {
+            return Some(password);
+        }
+        if !lasting {
+            return self.asker.passing(question, false).await;
+        }
+        let topic = format!("ssh at {}: {question}", self.place);
+        // Asked once more on the same connection: what was answered before was wrong.
+        for (_, wrong) in earlier.iter().filter(|(known, _)| *known == topic) {
+            self.asker.forget(&topic, wrong);
+        }
+        let answer = self.asker.lasting(&topic, question).await?;
+        earlier.push((topic, answer.secret().clone()));
+        Some(answer.secret().clone())
+    }
+}
+
+async fn next(questions: &Receiver) -> io::Result<String> {
+    let mut question = Vec::new();
+    loop {
+        questions.readable().await?;
+        let mut byte = [0];
+        match questions.try_read(&mut byte) {
+            Ok(1) if byte[0] == 0 => break,
+            Ok(1) if question.len() < LONGEST => question.push(byte[0]),
+            Ok(1) => {}
+            Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(escaped(&String::from_utf8_lossy(&question)))
+}

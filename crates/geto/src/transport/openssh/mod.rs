@@ -1,0 +1,274 @@
+//! SSH by a child process `ssh` per channel: slower than in this process, and able to do all that
+//! the user's `ssh` can.
+
+mod bridge;
+mod log;
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use geto_core::Host;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+
+use self::bridge::Bridge;
+use self::log::Log;
+use super::connect::ConnectOptions;
+use super::resolve::Asked;
+use super::{Channel, ChannelEvent, Transport};
+use crate::{Error, ErrorKind};
+
+/// How many pieces of output wait for the reader.
+const EVENTS: usize = 16;
+/// How much is read at once.
+const PIECE: usize = 64 << 10;
+/// `ssh`'s own exit status; also that of a command that ends with it.
+const SSH_FAILED: i32 = 255;
+
+/// A way to a host by child processes, one per channel.
+#[derive(Debug)]
+pub(super) struct OpensshTransport {
+    host: Host,
+    options: ConnectOptions,
+}
+
+impl OpensshTransport {
+    /// Makes it; nothing is started before a channel is opened.
+    pub(super) fn shared(
+        host: &Host,
+        options: &ConnectOptions,
+    ) -> Result<Arc<dyn Transport>, Error> {
+        Ok(Arc::new(Self { host: host.clone(), options: options.clone() }))
+    }
+
+    fn local(&self, why: io::Error) -> Error {
+        Error::new(ErrorKind::Local, "failed to start `ssh`")
+            .on_host(&self.host.name)
+            .caused_by(why)
+    }
+
+    fn command(&self, log: &Path, bridge: &Bridge, command: &str) -> Command {
+        let mut ssh = Command::new("ssh");
+        let option = |text: String| ["-o".to_owned(), text];
+        let seconds = |time: Duration| time.as_secs().max(1);
+        ssh.arg("-T").arg("-E").arg(log);
+        // DEBUG tells when the host has let us in, and whether an exit status is the command's.
+        ssh.args(option("LogLevel=DEBUG1".to_owned()));
+        let timeout = seconds(self.options.connect_timeout);
+        ssh.args(option(format!("ConnectTimeout={timeout}")));
+        let interval = seconds(self.options.keepalive_interval);
+        ssh.args(option(format!("ServerAliveInterval={interval}")));
+        ssh.args(option(format!("ServerAliveCountMax={}", self.options.keepalive_max)));
+        // What a section of ssh_config sets up for people is not meant for a channel of ours.
+        for off in ["ForwardX11=no", "ForwardAgent=no", "ClearAllForwardings=yes"] {
+            ssh.args(option(off.to_owned()));
+        }
+        for off in ["PermitLocalCommand=no", "RemoteCommand=none", "EscapeChar=none"] {
+            ssh.args(option(off.to_owned()));
+        }
+        if bridge.is_silent() {
+            ssh.args(option("BatchMode=yes".to_owned()));
+        }
+        if let Some(key) = &self.host.privkey_path {
+            ssh.arg("-i").arg(key);
+        }
+        if let Some(known_hosts) = &self.host.known_hosts_path {
+            let path = known_hosts.display().to_string().replace('%', "%%");
+            ssh.args(option(format!("UserKnownHostsFile=\"{path}\"")));
+            ssh.args(option("GlobalKnownHostsFile=none".to_owned()));
+        }
+        let asked = Asked::of(&self.host);
+        ssh.args(asked.arguments()).arg("--").arg(asked.address).arg(command);
+        bridge.prepare(&mut ssh);
+        ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is geto's to handle: the connection must outlive it.
+        ssh.process_group(0).kill_on_drop(true);
+        ssh
+    }
+}
+
+#[async_trait]
+impl Transport for OpensshTransport {
+    async fn open(&self, command: &str) -> Result<Channel, Error> {
+        let dir = tempfile::Builder::new()
+            .prefix("geto-ssh-")
+            .tempdir()
+            .map_err(|error| self.local(error))?;
+        let (log_path, mut log) =
+            Log::create(dir.path()).await.map_err(|error| self.local(error))?;
+        let bridge = Bridge::create(dir.path(), &self.host, Arc::clone(&self.options.prompter))
+            .await
+            .map_err(|error| self.local(error))?;
+        let mut child =
+            self.command(&log_path, &bridge, command).spawn().map_err(|error| self.local(error))?;
+        let missing = || self.local(io::Error::other("a pipe is missing"));
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let mut stdout = child.stdout.take().ok_or_else(missing)?;
+        let mut stderr = child.stderr.take().ok_or_else(missing)?;
+        let mut early = Early::default();
+        let waited = bridge.serve_until(early.wait(&mut log, &mut stdout, &mut stderr, &mut child));
+        let opened = match bridge.is_silent() {
+            true => tokio::time::timeout(self.options.connect_timeout, waited).await,
+            // `ssh` itself counts the time to connect; what a person takes does not count.
+            false => Ok(waited.await),
+        };
+        match opened {
+            Ok(true) => {}
+            Ok(false) => return Err(log.diagnose(&self.host)),
+            Err(_elapsed) => {
+                let seconds = self.options.connect_timeout.as_secs_f64();
+                return Err(log::timed_out(&self.host, seconds));
+            }
+        }
+        let (events, receiver) = mpsc::channel(EVENTS);
+        tokio::spawn(async move {
+            let running = Running { child, log, _dir: dir };
+            running.pump(early, stdout, stderr, &events).await;
+        });
+        Ok(Channel { stdin: Box::pin(Stdin(Some(stdin))), events: receiver })
+    }
+}
+
+/// The child's standard input; shutting it down closes it, which the pipe itself leaves to drop.
+struct Stdin(Option<ChildStdin>);
+
+impl Stdin {
+    fn pipe(&mut self) -> io::Result<Pin<&mut ChildStdin>> {
+        let closed = || io::Error::new(io::ErrorKind::BrokenPipe, "the channel was closed");
+        self.0.as_mut().map(Pin::new).ok_or_else(closed)
+    }
+}
+
+impl AsyncWrite for Stdin {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.pipe()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Some(pipe) => Pin::new(pipe).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0 = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What came before it was clear that the host has let us in.
+#[derive(Default)]
+struct Early {
+    stdout: BytesMut,
+    stderr: BytesMut,
+}
+
+impl Early {
+    /// Waits until the host has let us in (true), or `ssh` has given up.
+    async fn wait(
+        &mut self,
+        log: &mut Log,
+        stdout: &mut (impl AsyncRead + Unpin),
+        stderr: &mut (impl AsyncRead + Unpin),
+        child: &mut Child,
+    ) -> bool {
+        tokio::select! {
+            biased;
+            () = log.watch() => true,
+            // Bytes of the host, whatever the log says. What `ssh` prints by itself goes to the
+            // log, but what its own children print does not.
+            Ok(1..) = stdout.read_buf(&mut self.stdout) => true,
+            _ = child.wait() => {
+                log.drain();
+                log.is_in()
+            }
+            // A ProxyCommand shares it: no sign of the host.
+            () = collect(stderr, &mut self.stderr) => true,
+        }
+    }
+}
+
+/// Collects until a limit that nobody's greeting reaches.
+async fn collect(from: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) {
+    while into.len() < PIECE {
+        if !matches!(from.read_buf(into).await, Ok(1..)) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A child that has a channel.
+struct Running {
+    child: Child,
+    log: Log,
+    _dir: tempfile::TempDir,
+}
+
+impl Running {
+    async fn pump(
+        mut self,
+        early: Early,
+        stdout: impl AsyncRead + Unpin,
+        stderr: impl AsyncRead + Unpin,
+        events: &mpsc::Sender<ChannelEvent>,
+    ) {
+        let copying = async {
+            tokio::join!(
+                copy(early.stdout, stdout, events, ChannelEvent::Stdout),
+                copy(early.stderr, stderr, events, ChannelEvent::Stderr),
+            );
+        };
+        tokio::select! {
+            () = copying => {}
+            // `ssh` would wait for a reader of its log.
+            () = self.log.follow() => {}
+            // Dropping the child kills it.
+            () = events.closed() => return,
+        }
+        let Ok(status) = self.child.wait().await else { return };
+        self.log.drain();
+        let exit = match status.code() {
+            Some(SSH_FAILED) if !self.log.command_ended() => None,
+            Some(code) => u32::try_from(code).ok(),
+            None => {
+                tracing::debug!(signal = status.signal(), "ssh was ended by a signal");
+                None
+            }
+        };
+        if let Some(exit) = exit {
+            // The receiver may be gone.
+            events.send(ChannelEvent::Exit(exit)).await.ok();
+        }
+    }
+}
+
+async fn copy(
+    mut buffer: BytesMut,
+    mut from: impl AsyncRead + Unpin,
+    events: &mpsc::Sender<ChannelEvent>,
+    event: fn(bytes::Bytes) -> ChannelEvent,
+) {
+    loop {
+        if !buffer.is_empty() && events.send(event(buffer.split().freeze())).await.is_err() {
+            return;
+        }
+        buffer.reserve(PIECE);
+        if !matches!(from.read_buf(&mut buffer).await, Ok(1..)) {
+            return;
+        }
+    }
+}

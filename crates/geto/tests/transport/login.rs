@@ -1,0 +1,135 @@
+//! Who is let in, and what is said to those who are not.
+
+use geto::transport::{ConnectOptions, connect};
+use geto::{ErrorKind, Host, Secret, TransportKind};
+use geto_testkit::{KeyKind, Server, Sshd, UserKey};
+
+use crate::support::{BOTH, Scripted, asking, connected, host, run, tell};
+
+/// Connects and opens a channel: a child `ssh` connects no earlier.
+pub(crate) async fn try_host(host: &Host, options: &ConnectOptions) -> Result<(), geto::Error> {
+    let transport = connect(host, options).await?;
+    let mut channel = transport.open("exit 3").await?;
+    assert_eq!(crate::support::read(&mut channel).await.exit, Some(3));
+    Ok(())
+}
+
+async fn lets_in(server: &Server) {
+    for kind in BOTH {
+        let transport = connected(server, kind).await;
+        assert_eq!(run(transport.as_ref(), "exit 5").await.exit, Some(5), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_log_in() {
+    for kind in [KeyKind::Ed25519, KeyKind::Ecdsa, KeyKind::Rsa] {
+        lets_in(&Sshd::builder().user_key(UserKey::new(kind)).start()).await;
+    }
+}
+
+#[tokio::test]
+async fn certificates_log_in_those_of_rsa_too() {
+    for kind in [KeyKind::Ed25519, KeyKind::Rsa] {
+        let key = UserKey::new(kind).certificate(KeyKind::Ed25519);
+        lets_in(&Sshd::builder().user_key(key).start()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_passphrase_is_asked_once_and_without_anybody_is_an_error() {
+    let key = UserKey::new(KeyKind::Ed25519).passphrase("open sesame");
+    let server = Sshd::builder().user_key(key).start();
+    for kind in BOTH {
+        let error = try_host(&host(&server, kind), &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{kind:?}: {}", tell(&error));
+        let person = Scripted::new(&["wrong", "open sesame"]);
+        for _ in 0..2 {
+            let result = try_host(&host(&server, kind), &asking(&person)).await;
+            result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+        }
+        assert_eq!(person.questions().len(), 2, "{kind:?}: {:?}", person.questions());
+        assert!(person.questions()[0].contains(&server.key().display().to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_named_in_the_error() {
+    let server = Sshd::builder().start();
+    let other = Sshd::builder().start();
+    for kind in BOTH {
+        let mut host = host(&server, kind);
+        let config = fs_err::read_to_string(server.ssh_config()).unwrap();
+        let path = server.dir().join("wrong_key_config");
+        let key = other.key().display().to_string();
+        let config = config.replace(&server.key().display().to_string(), &key);
+        fs_err::write(&path, config).unwrap();
+        host.ssh_config_path = Some(path);
+        let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
+        let text = tell(&error);
+        assert!(text.contains(&key) && text.contains("publickey"), "{text}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_that_others_can_read_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = Sshd::builder().start();
+    fs_err::set_permissions(server.key(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    for kind in BOTH {
+        let error = try_host(&host(&server, kind), &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
+        let text = tell(&error).to_lowercase();
+        assert!(text.contains("permissions 0644") || text.contains("permissions 644"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_of_geto_ini_logs_in_by_either_method() {
+    let servers = [
+        Sshd::builder().password("pw 1").start(),
+        Sshd::builder().keyboard_interactive("pw 1").start(),
+    ];
+    for server in &servers {
+        for kind in BOTH {
+            let mut host = host(server, kind);
+            host.password = Some(Secret::from("pw 1"));
+            let result = try_host(&host, &ConnectOptions::default()).await;
+            result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_asked_once_in_a_process() {
+    let servers = [
+        Sshd::builder().password("pw 2").start(),
+        Sshd::builder().keyboard_interactive("pw 2").start(),
+    ];
+    for server in &servers {
+        let host = host(server, TransportKind::Native);
+        let person = Scripted::new(&["wrong", "pw 2"]);
+        for _ in 0..2 {
+            let result = try_host(&host, &asking(&person)).await;
+            result.unwrap_or_else(|error| panic!("{}", tell(&error)));
+        }
+        assert_eq!(person.questions().len(), 2, "{:?}", person.questions());
+    }
+}
+
+#[tokio::test]
+async fn key_and_password_are_both_given_where_both_are_wanted() {
+    let server = Sshd::builder()
+        .user_key(UserKey::new(KeyKind::Ed25519))
+        .keyboard_interactive("pw 3")
+        .config("AuthenticationMethods publickey,keyboard-interactive")
+        .start();
+    for kind in BOTH {
+        let mut host = host(&server, kind);
+        host.password = Some(Secret::from("pw 3"));
+        let result = try_host(&host, &ConnectOptions::default()).await;
+        result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+}

@@ -1,0 +1,7 @@
+//! Both SSH transports against real servers, by the same tests.
+
+mod channels;
+mod login;
+mod support;
+mod trust;
+mod way;

@@ -1,0 +1,138 @@
+//! Ways to a host: jumps, proxies, agents, and hosts that don't answer.
+
+use std::time::Duration;
+
+use geto::transport::ConnectOptions;
+use geto::{ErrorKind, Host};
+use geto_testkit::{Server, Sshd};
+
+use crate::login::try_host;
+use crate::support::{BOTH, host, tell};
+
+/// A host with the sections of several servers in its configuration, and a line in that of itself.
+fn behind(server: &Server, others: &[&Server], line: &str, kind: geto::TransportKind) -> Host {
+    let mut text = server.ssh_config_section(server.address());
+    text.push_str(&format!("  {line}\n"));
+    for other in others {
+        text.push_str(&other.ssh_config_section(other.address()));
+    }
+    let path = server.dir().join("way_config");
+    fs_err::write(&path, text).unwrap();
+    let mut host = host(server, kind);
+    host.ssh_config_path = Some(path);
+    host
+}
+
+#[tokio::test]
+async fn two_jumps_lead_to_a_host() {
+    let a = Sshd::builder().name("a").start();
+    let b = Sshd::builder().name("b").start();
+    let server = Sshd::builder().start();
+    for kind in BOTH {
+        let host = behind(&server, &[&a, &b], "ProxyJump a,b", kind);
+        let result = try_host(&host, &ConnectOptions::default()).await;
+        result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+        a.wait_for_log("Accepted publickey");
+        b.wait_for_log("Accepted publickey");
+    }
+}
+
+#[tokio::test]
+async fn a_jump_host_that_does_not_connect_is_named() {
+    let jump = Sshd::builder().name("jump").config("AllowTcpForwarding no").start();
+    let server = Sshd::builder().start();
+    for kind in BOTH {
+        let host = behind(&server, &[&jump], "ProxyJump jump", kind);
+        let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", tell(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_command_carries_the_connection() {
+    let server = Sshd::builder().start();
+    // `bash` speaks TCP, so that no further program is needed.
+    let line = "ProxyCommand bash -c 'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3; kill $!'";
+    for kind in BOTH {
+        let result = try_host(&behind(&server, &[], line, kind), &ConnectOptions::default()).await;
+        result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+}
+
+#[tokio::test]
+async fn what_a_proxy_command_complains_of_is_in_the_error() {
+    let server = Sshd::builder().start();
+    let line = "ProxyCommand sh -c 'echo no such tunnel >&2; exit 1'";
+    let host = behind(&server, &[], line, geto::TransportKind::Native);
+    let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", tell(&error));
+    assert!(tell(&error).contains("no such tunnel"), "{}", tell(&error));
+}
+
+#[tokio::test]
+async fn an_agent_logs_in() {
+    let server = Sshd::builder().start();
+    let socket = server.dir().join("agent");
+    let mut agent = std::process::Command::new("ssh-agent")
+        .arg("-D")
+        .arg("-a")
+        .arg(&socket)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says where it listens once it does.
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(agent.stdout.as_mut().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    let adding = std::process::Command::new("ssh-add")
+        .arg(server.key())
+        .env("SSH_AUTH_SOCK", &socket)
+        .output()
+        .unwrap();
+    assert!(adding.status.success(), "{adding:?}");
+    let config = fs_err::read_to_string(server.ssh_config()).unwrap();
+    let config = config
+        .replace("IdentityAgent none", &format!("IdentityAgent {}", socket.display()))
+        .replace("IdentitiesOnly yes", "IdentitiesOnly no")
+        .replace(&format!("IdentityFile {}", server.key().display()), "IdentityFile none");
+    let path = server.dir().join("agent_config");
+    fs_err::write(&path, config).unwrap();
+    for kind in BOTH {
+        let mut host = host(&server, kind);
+        host.ssh_config_path = Some(path.clone());
+        let result = try_host(&host, &ConnectOptions::default()).await;
+        result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_never_answers_is_given_up() {
+    let server = Sshd::builder().start();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for kind in BOTH {
+        let mut host = host(&server, kind);
+        host.ssh_config_path = Some(server.ssh_config_via(silent.local_addr().unwrap()));
+        let mut options = ConnectOptions::default();
+        options.connect_timeout = Duration::from_secs(1);
+        let error = try_host(&host, &options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", tell(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_unreachable() {
+    let server = Sshd::builder().start();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for kind in BOTH {
+        let mut host = host(&server, kind);
+        host.ssh_config_path = Some(server.ssh_config_via(free));
+        let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", tell(&error));
+        assert!(tell(&error).to_lowercase().contains("connection refused"), "{}", tell(&error));
+    }
+}
