@@ -18,6 +18,6 @@ impl ChannelRefused {
 
     /// Whether it is what `error` is about.
     pub fn is_cause_of(error: &crate::Error) -> bool {
-        std::error::Error::source(error).is_some_and(|source| source.is::<Self>())
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Self>)
     }
 }

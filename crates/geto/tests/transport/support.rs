@@ -29,11 +29,13 @@ pub(crate) fn tell(error: &Error) -> String {
     let mut text = format!("{:?}: {error}", error.kind());
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(&format!("\n  caused by: {cause}"));
+        text.push_str("\n  caused by: ");
+        text.push_str(&cause.to_string());
         source = cause.source();
     }
     if let Some(hint) = error.hint() {
-        text.push_str(&format!("\nhint: {hint}"));
+        text.push_str("\nhint: ");
+        text.push_str(hint);
     }
     text
 }
@@ -89,18 +91,18 @@ impl Scripted {
     }
 
     pub(crate) fn questions(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().expect("a file of this test's own").clone()
     }
 }
 
 impl Prompter for Scripted {
     fn secret(&self, prompt: &str, _echo: bool) -> Option<Secret> {
-        self.asked.lock().unwrap().push(prompt.to_owned());
-        self.answers.lock().unwrap().pop().map(Secret::from)
+        self.asked.lock().expect("a file of this test's own").push(prompt.to_owned());
+        self.answers.lock().expect("a file of this test's own").pop().map(Secret::from)
     }
 
     fn confirm(&self, question: &str) -> bool {
-        self.asked.lock().unwrap().push(question.to_owned());
+        self.asked.lock().expect("a file of this test's own").push(question.to_owned());
         self.yes
     }
 }

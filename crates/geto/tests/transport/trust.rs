@@ -11,8 +11,8 @@ use crate::support::{BOTH, Scripted, asking, host, tell};
 fn with_known_hosts(server: &Server, kind: TransportKind, text: &str, strict: &str) -> Host {
     let mut host = host(server, kind);
     let known_hosts = server.dir().join("other_known_hosts");
-    fs_err::write(&known_hosts, text).unwrap();
-    let config = fs_err::read_to_string(server.ssh_config()).unwrap();
+    fs_err::write(&known_hosts, text).expect("a file of this test's own");
+    let config = fs_err::read_to_string(server.ssh_config()).expect("a file of this test's own");
     let config = config.replace(
         &format!("UserKnownHostsFile {}", server.known_hosts().display()),
         &format!("UserKnownHostsFile {}", known_hosts.display()),
@@ -20,17 +20,18 @@ fn with_known_hosts(server: &Server, kind: TransportKind, text: &str, strict: &s
     let config =
         config.replace("StrictHostKeyChecking yes", &format!("StrictHostKeyChecking {strict}"));
     let path = server.dir().join("other_config");
-    fs_err::write(&path, config).unwrap();
+    fs_err::write(&path, config).expect("a file of this test's own");
     host.ssh_config_path = Some(path);
     host
 }
 
 fn learned(server: &Server) -> String {
-    fs_err::read_to_string(server.dir().join("other_known_hosts")).unwrap()
+    fs_err::read_to_string(server.dir().join("other_known_hosts"))
+        .expect("a file of this test's own")
 }
 
 async fn refused(host: &Host) -> geto::Error {
-    let error = try_host(host, &ConnectOptions::default()).await.unwrap_err();
+    let error = try_host(host, &ConnectOptions::default()).await.expect_err("it must be refused");
     assert_eq!(error.kind(), ErrorKind::HostKey, "{}", tell(&error));
     error
 }

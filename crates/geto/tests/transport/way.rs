@@ -17,7 +17,7 @@ fn behind(server: &Server, others: &[&Server], line: &str, kind: geto::Transport
         text.push_str(&other.ssh_config_section(other.address()));
     }
     let path = server.dir().join("way_config");
-    fs_err::write(&path, text).unwrap();
+    fs_err::write(&path, text).expect("a file of this test's own");
     let mut host = host(server, kind);
     host.ssh_config_path = Some(path);
     host

@@ -306,14 +306,14 @@ impl Attempt<'_> {
                 None => self.failure.tried.push(format!("`{}`: no such file", path.display())),
             }
         }
-        self.in_order(certified, &files, agents)
+        self.in_order(certified, &files, &agents)
     }
 
     fn in_order(
         &self,
         certified: Vec<Identity>,
         files: &[(bool, Identity)],
-        agents: Vec<Identity>,
+        agents: &[Identity],
     ) -> Vec<Identity> {
         let of_agent = |identity: &Identity| {
             let mut held = agents.iter().filter(|agent| agent.certificate.is_none());

@@ -58,7 +58,7 @@ pub(super) struct Hop<'a> {
 
 /// What a handshake came to.
 enum Met {
-    Accepted(Handle<Client>, Below),
+    Accepted(Box<(Handle<Client>, Below)>),
     /// A key that a person could accept.
     Unknown(Unknown),
 }
@@ -74,19 +74,20 @@ impl Hop<'_> {
         let prompter = Arc::clone(&self.options.prompter);
         let asker = Asker::new(prompter, self.budget.clone(), ssh.batch_mode);
         let report = Arc::new(Report::default());
-        let (mut handle, below) = match self.meet(&previous, &report, &place).await? {
-            Met::Accepted(handle, below) => (handle, below),
+        let accepted = match self.meet(previous.as_ref(), &report, &place).await? {
+            Met::Accepted(accepted) => accepted,
             Met::Unknown(unknown) => {
                 self.ask_about(unknown, &asker, &place).await?;
                 // The server has not waited for the answer.
-                match self.meet(&previous, &report, &place).await? {
-                    Met::Accepted(handle, below) => (handle, below),
+                match self.meet(previous.as_ref(), &report, &place).await? {
+                    Met::Accepted(accepted) => accepted,
                     Met::Unknown(unknown) => {
                         return Err(failure::of_key(Refusal::Unknown(unknown), &place));
                     }
                 }
             }
         };
+        let (mut handle, below) = *accepted;
         let login = login::of(self.resolved, self.fleet_host, &asker)
             .map_err(|why| failure::of_config(why, &place))?;
         let logging_in = auth::log_in(&login, &asker, &mut handle, &report);
@@ -100,7 +101,7 @@ impl Hop<'_> {
     /// Opens a stream and exchanges keys on it.
     async fn meet(
         &self,
-        previous: &Option<Arc<Connection>>,
+        previous: Option<&Arc<Connection>>,
         report: &Arc<Report>,
         place: &Place<'_>,
     ) -> Result<Met, Error> {
@@ -119,12 +120,12 @@ impl Hop<'_> {
         let handler = Client { trust, report: Arc::clone(report) };
         let mut below = Below::Tcp;
         let shaking_hands = async {
-            let (stream, through) = self.stream(previous.clone()).await.map_err(Way::Dial)?;
+            let (stream, through) = self.stream(previous.cloned()).await.map_err(Way::Dial)?;
             below = through;
             connect_stream(Arc::new(config), stream, handler).await.map_err(Way::Protocol)
         };
         let failed = match self.budget.spend(shaking_hands).await {
-            Ok(Ok(handle)) => return Ok(Met::Accepted(handle, below)),
+            Ok(Ok(handle)) => return Ok(Met::Accepted(Box::new((handle, below)))),
             Ok(Err(Way::Dial(error))) => error.to_string(),
             Ok(Err(Way::Protocol(error))) => match report.take_refusal() {
                 Some(Refusal::Unknown(unknown)) if may_ask => return Ok(Met::Unknown(unknown)),

@@ -41,7 +41,8 @@ impl Place<'_> {
             unknown.fingerprint
         );
         if let Some(problem) = unknown.certificate_problem {
-            text.push_str(&format!("\nits certificate is of no use: {problem}"));
+            text.push_str("\nits certificate is of no use: ");
+            text.push_str(problem);
         }
         text.push_str("\naccept it and write it to known_hosts?");
         text
@@ -77,7 +78,8 @@ pub(super) fn of_key(refusal: Refusal, place: &Place<'_>) -> Error {
         Refusal::Unknown(unknown) => {
             let mut why = format!("key {} {} is unknown", unknown.key_type, unknown.fingerprint);
             if let Some(problem) = unknown.certificate_problem {
-                why.push_str(&format!("; its certificate is of no use: {problem}"));
+                why.push_str("; its certificate is of no use: ");
+                why.push_str(problem);
             }
             error.caused_by(why).with_hint(format!(
                 "compare the fingerprint with the host's own, then accept it with `geto trust {}`",

@@ -104,11 +104,13 @@ impl Trust {
                 Some(name) => (&mut certified, name),
                 None => (&mut bare, name.as_str()),
             };
-            match name.parse::<Algorithm>() {
-                Ok(
-                    known @ (Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. }),
-                ) => list.push(known),
-                _ => {}
+            if let Ok(known) = name.parse()
+                && matches!(
+                    known,
+                    Algorithm::Ed25519 | Algorithm::Ecdsa { .. } | Algorithm::Rsa { .. }
+                )
+            {
+                list.push(known);
             }
         }
         if bare.is_empty() {

@@ -58,7 +58,7 @@ impl Log {
         while self.pipe.readable().await.is_ok() {
             self.drain();
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Reads what is there.
@@ -93,7 +93,8 @@ impl Log {
             "ssh ended without a word".clone_into(&mut why);
         }
         if kind == ErrorKind::Authentication && !text.offered.is_empty() {
-            why.push_str(&format!("; tried {}", escaped(&text.offered.join(", "))));
+            why.push_str("; tried ");
+            why.push_str(&escaped(&text.offered.join(", ")));
         }
         let error = Error::new(kind, format!("failed to {verb} `{}`", host.address))
             .on_host(&host.name)
