@@ -9,6 +9,7 @@ mod session;
 mod stage;
 pub mod text;
 pub mod transport;
+pub mod trust;
 
 pub use error::{Error, ErrorKind};
 pub use fleet::Fleet;
