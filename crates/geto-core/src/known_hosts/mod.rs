@@ -310,3 +310,106 @@ impl OfferedCertificate<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: CertificateRules<'_> = CertificateRules { now: 50, signature_algorithms: &[] };
+
+    fn blob(number: u8) -> Vec<u8> {
+        [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), &[number; 32]].concat()
+    }
+
+    fn line(hosts: &str, number: u8) -> String {
+        let alias = HostIdentity { host: "", port: 22, alias: Some(hosts) };
+        line_for(&alias, None, "ssh-ed25519", &blob(number))
+    }
+
+    fn known(text: &str) -> KnownHosts {
+        let mut known = KnownHosts::default();
+        known.add_file("/f", text.as_bytes());
+        known
+    }
+
+    fn host(port: u16) -> HostIdentity<'static> {
+        HostIdentity { host: "n1", port, alias: None }
+    }
+
+    #[test]
+    fn a_key_that_is_revoked_without_port_is_revoked_at_every_port() {
+        let known = known(&format!("@revoked {}", line("n1", 1)));
+        let offered = OfferedKey { key_type: "ssh-ed25519", blob: &blob(1), certificate: None };
+        let revoked = HostKeyVerdict::Revoked { path: "/f".into(), line: 1 };
+        assert_eq!(known.verify(&host(22), &offered, &RULES), revoked);
+        assert_eq!(known.verify(&host(2222), &offered, &RULES), revoked);
+    }
+
+    #[test]
+    fn the_types_of_keys_that_count_are_listed_once() {
+        let text = [
+            line("[n1]:2222", 1),
+            line("n1,[n1]:2222", 2),
+            format!("@cert-authority {}", line("n1", 3)),
+        ];
+        let all = known(&text.concat());
+        assert_eq!(all.key_types_for(&host(2222)), ["ssh-ed25519"]);
+        assert!(all.has_cert_authority(&host(22)) && !all.has_cert_authority(&host(2222)));
+        let revoked = known(&format!("{}@revoked {}", line("n1", 1), line("*", 1)));
+        assert!(revoked.key_types_for(&host(22)).is_empty());
+    }
+
+    #[test]
+    fn what_is_known_is_offered_first_and_certificates_with_it() {
+        let list = |names: &str| -> Vec<String> {
+            names.split_whitespace().map(ToOwned::to_owned).collect()
+        };
+        let all = list("ssh-rsa-cert-v01@openssh.com rsa-sha2-512 ssh-ed25519 ssh-rsa");
+        let plain = known(&line("n1", 1));
+        let first = list("ssh-ed25519 ssh-rsa-cert-v01@openssh.com rsa-sha2-512 ssh-rsa");
+        assert_eq!(plain.order_algorithms(&host(22), &all), first);
+        assert_eq!(plain.order_algorithms(&host(23), &all), all);
+        let authority = known(&format!("@cert-authority {}{}", line("n1", 2), line("n1", 1)));
+        let first = list("ssh-rsa-cert-v01@openssh.com ssh-ed25519 rsa-sha2-512 ssh-rsa");
+        assert_eq!(authority.order_algorithms(&host(22), &all), first);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_enough_says_why() {
+        let known = known(&format!("@cert-authority {}", line("*", 9)));
+        let (names, algorithms) = (["n1".to_owned()], ["ssh-ed25519".to_owned()]);
+        let good = OfferedCertificate {
+            authority: &blob(9),
+            is_host: true,
+            principals: &names,
+            valid_after: 50,
+            valid_before: 51,
+            has_critical_options: false,
+            signature_algorithm: "ssh-ed25519",
+        };
+        let rules = CertificateRules { signature_algorithms: &algorithms, ..RULES };
+        let others = ["n2".to_owned()];
+        for (certificate, expected) in [
+            (good, None),
+            (OfferedCertificate { is_host: false, ..good }, Some("not for hosts")),
+            (OfferedCertificate { valid_after: 51, ..good }, Some("not yet valid")),
+            (OfferedCertificate { valid_before: 50, ..good }, Some("expired")),
+            (OfferedCertificate { principals: &others, ..good }, Some("host's name")),
+            (OfferedCertificate { has_critical_options: true, ..good }, Some("critical")),
+            (OfferedCertificate { signature_algorithm: "ssh-rsa", ..good }, Some("not allowed")),
+        ] {
+            let key = OfferedKey {
+                key_type: "ssh-ed25519",
+                blob: &blob(1),
+                certificate: Some(certificate),
+            };
+            match (known.verify(&host(2222), &key, &rules), expected) {
+                (HostKeyVerdict::Known { line: 1, .. }, None) => {}
+                (HostKeyVerdict::Unknown { certificate_problem: Some(problem) }, Some(words)) => {
+                    assert!(problem.contains(words), "{problem}");
+                }
+                other => assert_eq!(format!("{other:?}"), "", "neither known nor refused"),
+            }
+        }
+    }
+}
