@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geto_core::wire::{self, Program, Reply, ReplyParser};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use writer::Writer;
 
@@ -207,9 +207,13 @@ impl Session {
         if self.silences <= SILENCES {
             return Ok(());
         }
+        Err(self.no_answer())
+    }
+
+    fn no_answer(&self) -> Error {
         let hint = "see what the login shell's start-up files do when they are not on a terminal";
         let message = "failed to get an answer from the login shell";
-        Err(self.error(ErrorKind::Host, message).with_hint(hint))
+        self.error(ErrorKind::Host, message).with_hint(hint)
     }
 
     /// Asks the loader, if it still waits for the program, to say so. To a program that runs this
@@ -221,25 +225,30 @@ impl Session {
         }
     }
 
-    /// Feeds start-up files that read with empty lines until the loader says that it reads.
+    /// Feeds start-up files that read with ever more empty lines until the loader says that it
+    /// reads.
     async fn await_loader(&mut self) -> Result<(), Error> {
-        loop {
+        let deadline = Instant::now() + PATIENCE * SILENCES;
+        let mut lines = 16;
+        while Instant::now() < deadline {
             drop(self.parser.next().map_err(|error| self.garbled(error))?);
             if self.parser.loader_reads() {
                 return Ok(());
             }
-            self.be_patient()?;
-            self.writer.send(b"\n".to_vec()).await;
-            match timeout(PATIENCE, self.events.recv()).await {
+            match timeout(PATIENCE / 10, self.events.recv()).await {
                 Ok(Some(event)) => {
                     if let Some(bytes) = self.take(event) {
                         self.parser.feed(&bytes);
                     }
                 }
-                Ok(None) => return Err(self.error(ErrorKind::Host, "failed to start a shell")),
-                Err(_elapsed) => {}
+                Ok(None) => break,
+                Err(_elapsed) => {
+                    self.writer.send(vec![b'\n'; lines]).await;
+                    lines = (lines * 4).min(16 << 10);
+                }
             }
         }
+        Err(self.no_answer())
     }
 }
 
