@@ -56,16 +56,19 @@ pub async fn connect(host: &Host, options: &ConnectOptions) -> Result<Arc<dyn Tr
         TransportKind::Local => Ok(Arc::new(LocalTransport::new())),
         TransportKind::Native => {
             let budget = Budget::new(options.connect_timeout);
-            let resolving = budget.spend(resolve(Asked::of(host), &host.name));
-            let target = resolving.await.map_err(|exhausted| {
+            let resolving = async {
+                let target = resolve(Asked::of(host), &host.name).await?;
+                native::hops(host, target).await
+            };
+            let hops = budget.spend(resolving).await.map_err(|exhausted| {
                 let message = format!("failed to read ssh_config for `{}`", host.address);
                 Error::new(ErrorKind::Local, message).on_host(&host.name).caused_by(exhausted)
             })??;
-            if let Some(reason) = native::lacks(&target) {
+            if let Some(reason) = native::lacks(&hops) {
                 tracing::debug!(host = host.name, reason, "goes by a child ssh");
                 return openssh::OpensshTransport::shared(host, options);
             }
-            let connecting = native::connect(host, target, options, &budget);
+            let connecting = native::connect(host, hops, options, &budget);
             Ok(Arc::new(Box::pin(connecting).await?))
         }
         TransportKind::Ssh => openssh::OpensshTransport::shared(host, options),

@@ -133,3 +133,53 @@ async fn key_and_password_are_both_given_where_both_are_wanted() {
         result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
     }
 }
+
+#[tokio::test]
+async fn key_files_of_old_formats_log_in() {
+    for (kind, format) in [
+        (KeyKind::Rsa, "PEM"),
+        (KeyKind::Rsa, "PKCS8"),
+        (KeyKind::Ecdsa, "PEM"),
+        (KeyKind::Ecdsa, "PKCS8"),
+    ] {
+        for passphrase in ["", "old secret"] {
+            let server = Sshd::builder().user_key(UserKey::new(kind)).start();
+            let converted = std::process::Command::new("ssh-keygen")
+                .args(["-p", "-m", format, "-P", "", "-N", passphrase, "-f"])
+                .arg(server.key())
+                .output()
+                .unwrap();
+            assert!(converted.status.success(), "{converted:?}");
+            // Without it the key is known only once it is decrypted.
+            fs_err::remove_file(format!("{}.pub", server.key().display())).unwrap();
+            let person = Scripted::new(&[passphrase]);
+            let host = host(&server, TransportKind::Native);
+            if kind == KeyKind::Ecdsa && format == "PEM" && !passphrase.is_empty() {
+                let error = try_host(&host, &asking(&person)).await.unwrap_err();
+                assert!(tell(&error).contains("renew it with `ssh-keygen -p"), "{}", tell(&error));
+                continue;
+            }
+            let result = try_host(&host, &asking(&person)).await;
+            result.unwrap_or_else(|error| panic!("{kind:?} {format}: {}", tell(&error)));
+            assert_eq!(person.questions().len(), usize::from(!passphrase.is_empty()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn privkey_path_and_known_hosts_path_of_geto_ini_count_before_ssh_config() {
+    let server = Sshd::builder().start();
+    for kind in BOTH {
+        let mut host = Host::new(server.host());
+        host.port = Some(server.port());
+        host.user = Some(server.user().to_owned());
+        host.privkey_path = Some(server.key().to_owned());
+        host.known_hosts_path = Some(server.known_hosts());
+        host.transport = kind;
+        let config = server.dir().join("empty_config");
+        fs_err::write(&config, "UserKnownHostsFile /dev/null\nIdentityFile none\n").unwrap();
+        host.ssh_config_path = Some(config);
+        let result = try_host(&host, &ConnectOptions::default()).await;
+        result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+}

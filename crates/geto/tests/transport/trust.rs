@@ -167,3 +167,19 @@ async fn a_server_with_many_keys_is_asked_for_the_one_that_is_known() {
         result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
     }
 }
+
+#[tokio::test]
+async fn a_key_of_a_revocation_list_is_refused() {
+    let server = Sshd::builder().start();
+    let lines = server.known_hosts_lines(server.address());
+    let (_, key) = lines.split_once(' ').unwrap();
+    let revoked = server.dir().join("revoked");
+    fs_err::write(&revoked, key).unwrap();
+    for kind in BOTH {
+        let host = with_known_hosts(&server, kind, &lines, "yes");
+        let path = host.ssh_config_path.as_ref().unwrap();
+        let config = fs_err::read_to_string(path).unwrap();
+        fs_err::write(path, format!("{config}  RevokedHostKeys {}\n", revoked.display())).unwrap();
+        refused(&host).await;
+    }
+}

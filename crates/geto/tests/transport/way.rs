@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use geto::transport::ConnectOptions;
-use geto::{ErrorKind, Host};
-use geto_testkit::{Server, Sshd};
+use geto::{ErrorKind, Host, TransportKind};
+use geto_testkit::{KeyKind, Server, Sshd, UserKey};
 
 use crate::login::try_host;
-use crate::support::{BOTH, host, tell};
+use crate::support::{BOTH, Scripted, asking, host, tell};
 
 /// A host with the sections of several servers in its configuration, and a line in that of itself.
-fn behind(server: &Server, others: &[&Server], line: &str, kind: geto::TransportKind) -> Host {
+fn behind(server: &Server, others: &[&Server], line: &str, kind: TransportKind) -> Host {
     let mut text = server.ssh_config_section(server.address());
-    text.push_str(&format!("  {line}\n"));
+    text.push_str("  ");
+    text.push_str(line);
+    text.push('\n');
     for other in others {
         text.push_str(&other.ssh_config_section(other.address()));
     }
@@ -49,6 +51,45 @@ async fn a_jump_host_that_does_not_connect_is_named() {
 }
 
 #[tokio::test]
+async fn a_jump_host_that_lets_nobody_in_is_an_authentication_error() {
+    let jump = Sshd::builder().name("jump").start();
+    let server = Sshd::builder().start();
+    for kind in BOTH {
+        let host = behind(&server, &[&jump], "ProxyJump no-such-user@jump", kind);
+        let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
+        assert!(tell(&error).contains("no-such-user"), "{}", tell(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_bastions_passphrase_is_asked_once_for_many_hosts() {
+    let key = UserKey::new(KeyKind::Ed25519).passphrase("bastion");
+    let jump = Sshd::builder().name("jump").user_key(key).start();
+    let person = Scripted::new(&["bastion"]);
+    for _ in 0..2 {
+        let server = Sshd::builder().start();
+        let host = behind(&server, &[&jump], "ProxyJump jump", TransportKind::Native);
+        let result = try_host(&host, &asking(&person)).await;
+        result.unwrap_or_else(|error| panic!("{}", tell(&error)));
+    }
+    assert_eq!(person.questions().len(), 1, "{:?}", person.questions());
+}
+
+#[tokio::test]
+async fn a_host_key_is_looked_up_by_its_alias() {
+    let server = Sshd::builder().start();
+    let lines = server.known_hosts_lines(server.address());
+    let (_, key) = lines.split_once(' ').unwrap();
+    fs_err::write(server.known_hosts(), format!("the-alias {key}")).unwrap();
+    for kind in BOTH {
+        let host = behind(&server, &[], "HostKeyAlias the-alias", kind);
+        let result = try_host(&host, &ConnectOptions::default()).await;
+        result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_command_carries_the_connection() {
     let server = Sshd::builder().start();
     // `bash` speaks TCP, so that no further program is needed.
@@ -63,7 +104,7 @@ async fn a_proxy_command_carries_the_connection() {
 async fn what_a_proxy_command_complains_of_is_in_the_error() {
     let server = Sshd::builder().start();
     let line = "ProxyCommand sh -c 'echo no such tunnel >&2; exit 1'";
-    let host = behind(&server, &[], line, geto::TransportKind::Native);
+    let host = behind(&server, &[], line, TransportKind::Native);
     let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", tell(&error));
     assert!(tell(&error).contains("no such tunnel"), "{}", tell(&error));

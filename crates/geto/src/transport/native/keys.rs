@@ -160,6 +160,13 @@ fn is_encrypted(text: &str) -> bool {
         || PrivateKey::from_openssh(text).is_ok_and(|key| key.is_encrypted())
 }
 
+/// Whether it is encrypted in a way that only OpenSSL knows: what `ssh-keygen -m PEM` makes of
+/// other keys than RSA, or made long ago.
+fn is_outdated(text: &str) -> bool {
+    text.contains("Proc-Type: 4,ENCRYPTED")
+        && !(text.contains("BEGIN RSA PRIVATE KEY") && text.contains("DEK-Info: AES-128-CBC,"))
+}
+
 /// Decrypted keys by the text of their files: a passphrase costs 0.1 s of processor time, and a
 /// fleet opens hundreds of connections with one key.
 static UNLOCKED: Mutex<Vec<(Zeroizing<String>, Arc<PrivateKey>)>> = Mutex::new(Vec::new());
@@ -180,6 +187,10 @@ pub(super) async fn load(
     }
     if let Some(key) = unlocked(&text) {
         return Ok(key);
+    }
+    if is_outdated(&text) {
+        let why = "its encryption is out of date; renew it with `ssh-keygen -p -f`".to_owned();
+        return Err(Unusable::Unreadable(label, why));
     }
     let topic = format!("passphrase of {label}");
     let mut asked = 0;

@@ -17,6 +17,8 @@ mod route;
 mod stream;
 mod trust;
 
+pub(super) use self::route::hops;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,14 +58,13 @@ impl Transport for NativeTransport {
     }
 }
 
-/// Connects to `target` by way of all hosts that `ssh_config` puts in between.
+/// Connects to the last of `hops` by way of those before it.
 pub(super) async fn connect(
     host: &Host,
-    target: Resolved,
+    hops: Vec<Resolved>,
     options: &ConnectOptions,
     budget: &Budget,
 ) -> Result<NativeTransport, Error> {
-    let hops = route::hops(host, target).await?;
     let mut reached: Option<Arc<Connection>> = None;
     let last = hops.len().saturating_sub(1);
     for (index, hop) in hops.into_iter().enumerate() {
@@ -79,6 +80,13 @@ pub(super) async fn connect(
 }
 
 /// What `ssh_config` asks for that can't be done in this process.
-pub(super) fn lacks(target: &Resolved) -> Option<String> {
-    target.options.needs_ssh.clone().or_else(|| client::lacks(&target.options))
+pub(super) fn lacks(hops: &[Resolved]) -> Option<String> {
+    hops.iter().find_map(|hop| {
+        let ssh = &hop.options;
+        let revoked = ssh.revoked_host_keys.as_deref();
+        // A binary list, mostly; what says that a key is bad must not be passed over.
+        let revoked = revoked.filter(|path| !path.eq_ignore_ascii_case("none"));
+        let revoked = revoked.map(|path| format!("RevokedHostKeys {path}"));
+        ssh.needs_ssh.clone().or(revoked).or_else(|| client::lacks(ssh))
+    })
 }

@@ -21,7 +21,10 @@ const KEPT: usize = 4096;
 ///
 /// As with `ssh`, hosts before a jump host are those that stand before it in the list; only the
 /// first of a list is reached by the way that its own section of ssh_config says.
-pub(super) async fn hops(host: &Host, target: Resolved) -> Result<Vec<Resolved>, Error> {
+pub(in crate::transport) async fn hops(
+    host: &Host,
+    target: Resolved,
+) -> Result<Vec<Resolved>, Error> {
     let mut pending = jumps(&target);
     let mut hops = vec![target];
     while let Some(jump) = pending.pop() {

@@ -79,16 +79,21 @@ impl Log {
         self.text.ended || (self.text.shared && self.text.messages.is_empty())
     }
 
-    /// Why there is no connection.
-    pub(super) fn diagnose(&self, host: &Host) -> Error {
+    /// Why there is no connection; `more` is what came on standard error.
+    pub(super) fn diagnose(&self, host: &Host, more: &str) -> Error {
         let text = &self.text;
-        let kind = classify(&text.messages);
+        let mut messages = text.messages.clone();
+        more.lines().filter(|line| !is_chatter(line)).for_each(|line| {
+            messages.push_str(line);
+            messages.push('\n');
+        });
+        let kind = classify(&messages);
         let verb = match kind {
             ErrorKind::HostKey => "verify the host key of",
             ErrorKind::Authentication => "log in at",
             _ => "connect to",
         };
-        let mut why = escaped(text.messages.trim());
+        let mut why = escaped(messages.trim());
         if why.is_empty() {
             "ssh ended without a word".clone_into(&mut why);
         }
@@ -100,7 +105,7 @@ impl Log {
             .on_host(&host.name)
             .caused_by(why);
         match kind {
-            ErrorKind::HostKey if text.messages.contains("has changed") => error.with_hint(
+            ErrorKind::HostKey if messages.contains("has changed") => error.with_hint(
                 "a changed key is always refused; if the host was set up anew, remove that line",
             ),
             ErrorKind::HostKey => error.with_hint(format!(

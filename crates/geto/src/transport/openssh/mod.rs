@@ -31,6 +31,8 @@ use crate::{Error, ErrorKind};
 const EVENTS: usize = 16;
 /// How much is read at once.
 const PIECE: usize = 64 << 10;
+/// How long a failed `ssh` is waited for to close its standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// `ssh`'s own exit status; also that of a command that ends with it.
 const SSH_FAILED: i32 = 255;
 
@@ -123,7 +125,16 @@ impl Transport for OpensshTransport {
         };
         match opened {
             Ok(true) => {}
-            Ok(false) => return Err(log.diagnose(&self.host)),
+            Ok(false) => {
+                // A jump host's `ssh` has no log of its own. Whoever keeps the stream open beyond
+                // the end of `ssh` is not waited for.
+                let rest = stderr.take(PIECE as u64);
+                tokio::pin!(rest);
+                let reading =
+                    async { while let Ok(1..) = rest.read_buf(&mut early.stderr).await {} };
+                tokio::time::timeout(LAST_WORDS, reading).await.ok();
+                return Err(log.diagnose(&self.host, &String::from_utf8_lossy(&early.stderr)));
+            }
             Err(_elapsed) => {
                 let seconds = self.options.connect_timeout.as_secs_f64();
                 return Err(log::timed_out(&self.host, seconds));
