@@ -1,18 +1,17 @@
 //! Logging in, in OpenSSH's order.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use geto_core::Secret;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Reply, Prompt};
-use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{Algorithm, HashAlg};
-use russh::{MethodKind, MethodSet, SendError};
+use russh::{MethodKind, MethodSet};
 
 use super::client::{Client, Report, describe};
-use super::keys::{self, Identity, Source, Unusable};
+use super::identities::Search;
+use super::keys::{self, Identity, Source};
+use super::signer::{Agent, KeySigner, SignError};
 use crate::transport::prompt::{Answer, Asker};
 use crate::transport::text::escaped;
 
@@ -51,8 +50,6 @@ pub(super) struct Failure {
     /// Keys that were offered.
     pub(super) keys: usize,
 }
-
-type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
 
 struct Attempt<'a> {
     login: &'a Login,
@@ -171,7 +168,15 @@ impl Attempt<'_> {
     /// Offers the next key.
     async fn public_key(&mut self) -> Step {
         if self.identities.is_none() {
-            let mut found = self.find_identities().await;
+            let mut search = Search {
+                login: self.login,
+                binding: self.handle.agent_session_binding(),
+                agent: None,
+                unusable: Vec::new(),
+            };
+            let mut found = search.find().await;
+            self.agent = search.agent;
+            self.failure.tried.append(&mut search.unusable);
             found.reverse();
             self.identities = Some(found);
         }
@@ -260,133 +265,6 @@ impl Attempt<'_> {
         self.rsa_hash
             .flatten()
             .ok_or_else(|| format!("{}: the server takes RSA with SHA-1 only", identity.describe()))
-    }
-
-    /// All keys, in OpenSSH's order: certificates, keys of files that the agent holds, other keys
-    /// of the agent, other files.
-    async fn find_identities(&mut self) -> Vec<Identity> {
-        let mut files: Vec<(bool, Identity)> = Vec::new();
-        let mut certified: Vec<Identity> = Vec::new();
-        let named = self.login.first_files.iter().map(|path| (true, path));
-        for (first, path) in named.chain(self.login.key_files.iter().map(|path| (false, path))) {
-            if files.iter().any(|(_, known)| known.source == Source::File(path.clone())) {
-                continue;
-            }
-            match Identity::from_file(path) {
-                Ok(identity) => {
-                    match keys::certificate(&keys::certificate_path(path)) {
-                        Some(Ok(certificate)) => certified.push(identity.certified(certificate)),
-                        Some(Err(why)) => self.failure.tried.push(why.to_string()),
-                        None => {}
-                    }
-                    files.push((first, identity));
-                }
-                // Of the usual places only those count that are there.
-                Err(Unusable::Missing(_)) if !first => {}
-                Err(why) => self.failure.tried.push(why.to_string()),
-            }
-        }
-        let agents = self.agent_identities().await;
-        for path in &self.login.certificate_files {
-            match keys::certificate(path) {
-                Some(Ok(certificate)) => {
-                    let bare = files.iter().map(|(_, identity)| identity).chain(&agents);
-                    let mut holders = bare.filter(|identity| {
-                        identity.certificate.is_none()
-                            && identity
-                                .public
-                                .as_ref()
-                                .is_some_and(|key| key.key_data() == certificate.public_key())
-                    });
-                    if let Some(holder) = holders.next() {
-                        certified.push(holder.certified(certificate.clone()));
-                    }
-                }
-                Some(Err(why)) => self.failure.tried.push(why.to_string()),
-                None => self.failure.tried.push(format!("`{}`: no such file", path.display())),
-            }
-        }
-        self.in_order(certified, &files, &agents)
-    }
-
-    fn in_order(
-        &self,
-        certified: Vec<Identity>,
-        files: &[(bool, Identity)],
-        agents: &[Identity],
-    ) -> Vec<Identity> {
-        let of_agent = |identity: &Identity| {
-            let mut held = agents.iter().filter(|agent| agent.certificate.is_none());
-            held.find(|agent| {
-                agent.public.is_some() && agent.public_data() == identity.public_data()
-            })
-        };
-        let mut order: Vec<Identity> = certified
-            .into_iter()
-            .map(|identity| match of_agent(&identity) {
-                Some(agent) => {
-                    Identity { source: Source::Agent, ..identity.clone() }.labelled(&agent.label)
-                }
-                None => identity,
-            })
-            .collect();
-        let unheld = |first: bool| {
-            files
-                .iter()
-                .filter(move |(named, _)| *named == first)
-                .map(|(_, identity)| identity)
-                .filter(|identity| of_agent(identity).is_none())
-        };
-        let held = |first: bool| {
-            files
-                .iter()
-                .filter(move |(named, _)| *named == first)
-                .filter_map(|(_, identity)| of_agent(identity))
-        };
-        order.extend(held(true).cloned());
-        order.extend(unheld(true).cloned());
-        order.extend(held(false).cloned());
-        if !self.login.identities_only {
-            order.extend(agents.iter().cloned());
-        }
-        order.extend(unheld(false).cloned());
-        let mut unique: Vec<Identity> = Vec::new();
-        for identity in order {
-            let seen = unique.iter().any(|known| {
-                known.public.is_some()
-                    && known.public_data() == identity.public_data()
-                    && known.certificate == identity.certificate
-            });
-            if !seen {
-                unique.push(identity);
-            }
-        }
-        unique
-    }
-
-    async fn agent_identities(&mut self) -> Vec<Identity> {
-        let Some(path) = &self.login.agent else { return Vec::new() };
-        let listed = async {
-            let mut agent = AgentClient::connect_uds(path).await?.dynamic();
-            if let Some(binding) = self.handle.agent_session_binding() {
-                // Only agents of OpenSSH know it, and only keys with constraints need it.
-                if let Err(error) = agent.bind_session(binding, false).await {
-                    tracing::debug!(%error, "the agent does not bind to the session");
-                }
-            }
-            let identities = agent.request_identities().await?;
-            Ok::<_, russh::keys::Error>((agent, identities))
-        };
-        match listed.await {
-            Ok((agent, identities)) => {
-                self.agent = Some(agent);
-                identities.into_iter().map(Identity::of_agent).collect()
-            }
-            Err(error) => {
-                self.failure.tried.push(format!("agent `{}`: {error}", path.display()));
-                Vec::new()
-            }
-        }
     }
 
     async fn keyboard_interactive(&mut self) -> Step {
@@ -508,65 +386,5 @@ impl Attempt<'_> {
         };
         let result = self.handle.authenticate_password(&self.login.user, password).await;
         self.step(result)
-    }
-}
-
-/// Signs by an agent, or by a file that is opened when the server wants its key.
-enum KeySigner<'a> {
-    Agent(&'a mut Agent),
-    File { path: PathBuf, asker: &'a Asker, tries: u32, public: &'a russh::keys::PublicKey },
-}
-
-enum SignError {
-    Gone(SendError),
-    Unusable(Unusable),
-    Other(String),
-}
-
-impl From<SendError> for SignError {
-    fn from(error: SendError) -> Self {
-        Self::Gone(error)
-    }
-}
-
-impl russh::Signer for KeySigner<'_> {
-    type Error = SignError;
-
-    async fn auth_sign(
-        &mut self,
-        key: &AgentIdentity,
-        hash: Option<HashAlg>,
-        data: Vec<u8>,
-    ) -> Result<Vec<u8>, Self::Error> {
-        match self {
-            Self::Agent(agent) => {
-                // The agent knows the bare key, also where a certificate comes from a file.
-                let held = match key {
-                    AgentIdentity::Certificate { certificate, .. } => {
-                        let bare =
-                            russh::keys::PublicKey::new(certificate.public_key().clone(), "");
-                        AgentIdentity::from(bare)
-                    }
-                    bare => bare.clone(),
-                };
-                let signed = match agent.sign_request(&held, hash, data.clone()).await {
-                    Err(_) if !matches!(key, AgentIdentity::PublicKey { .. }) => {
-                        agent.sign_request(key, hash, data).await
-                    }
-                    signed => signed,
-                };
-                signed.map_err(|error| SignError::Other(format!("the agent did not sign: {error}")))
-            }
-            Self::File { path, asker, tries, public } => {
-                let private = keys::load(path, asker, *tries).await.map_err(SignError::Unusable)?;
-                if private.public_key().key_data() != public.key_data() {
-                    let label = path.display().to_string();
-                    return Err(SignError::Unusable(Unusable::Mismatch(label)));
-                }
-                let private = Arc::clone(&private);
-                keys::sign(&private, hash, data)
-                    .map_err(|error| SignError::Other(error.to_string()))
-            }
-        }
     }
 }

@@ -11,9 +11,11 @@ mod channel;
 mod client;
 mod connection;
 mod failure;
+mod identities;
 mod keys;
 mod login;
 mod route;
+mod signer;
 mod stream;
 mod trust;
 
