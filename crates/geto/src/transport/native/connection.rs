@@ -137,8 +137,8 @@ impl Hop<'_> {
             },
             Err(exhausted) => exhausted.to_string(),
         };
-        let complaint = match &below {
-            Below::Proxy(proxy) => proxy.complaint(),
+        let complaint = match &mut below {
+            Below::Proxy(proxy) => proxy.complaint().await,
             _ => None,
         };
         let why = match complaint {

@@ -2,11 +2,13 @@
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use geto_core::Host;
 use geto_core::ssh_config::JumpHost;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::transport::resolve::{Asked, Resolved, resolve};
 use crate::transport::text::escaped;
@@ -14,6 +16,8 @@ use crate::{Error, ErrorKind};
 
 /// More hosts than anybody has in a row: a chain that leads back to itself.
 const MOST_HOPS: usize = 16;
+/// How long a failed proxy command is waited for to close its standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How much of what a proxy command writes to its standard error is kept.
 const KEPT: usize = 4096;
 
@@ -62,6 +66,7 @@ fn jumps(hop: &Resolved) -> Vec<JumpHost> {
 pub(super) struct Proxy {
     _child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
+    listening: JoinHandle<()>,
 }
 
 impl Proxy {
@@ -86,7 +91,7 @@ impl Proxy {
         let mut errors = child.stderr.take().ok_or_else(missing)?;
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&stderr);
-        tokio::spawn(async move {
+        let listening = tokio::spawn(async move {
             let mut buffer = [0; 1024];
             while let Ok(length @ 1..) = errors.read(&mut buffer).await {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,11 +100,14 @@ impl Proxy {
                 }
             }
         });
-        Ok((Self { _child: child, stderr }, tokio::io::join(stdout, stdin)))
+        Ok((Self { _child: child, stderr, listening }, tokio::io::join(stdout, stdin)))
     }
 
-    /// What the command complained about.
-    pub(super) fn complaint(&self) -> Option<String> {
+    /// What the command complained about, once it has failed.
+    pub(super) async fn complaint(&mut self) -> Option<String> {
+        // What it wrote may come later than its end. Whoever keeps the stream open beyond that is
+        // not waited for.
+        tokio::time::timeout(LAST_WORDS, &mut self.listening).await.ok();
         let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let text = escaped(&String::from_utf8_lossy(&stderr));
         (!text.is_empty()).then_some(text)
