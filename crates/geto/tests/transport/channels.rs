@@ -159,3 +159,20 @@ async fn a_connection_lives_as_long_as_its_channels() {
         assert_eq!(output.stdout, b"still here", "{kind:?}");
     }
 }
+
+#[tokio::test]
+async fn dropbear_serves_as_well() {
+    let server = geto_testkit::Dropbear::builder().start();
+    for kind in BOTH {
+        let transport = connected(&server, kind).await;
+        let mut channel = transport.open("cat; exit 9").await.unwrap();
+        let bytes = vec![b'x'; 3 << 20];
+        let mut stdin = std::mem::replace(&mut channel.stdin, Box::pin(tokio::io::sink()));
+        let writing = async {
+            stdin.write_all(&bytes).await.unwrap();
+            stdin.shutdown().await.unwrap();
+        };
+        let ((), output) = tokio::join!(writing, read(&mut channel));
+        assert_eq!((output.stdout.len(), output.exit), (bytes.len(), Some(9)), "{kind:?}");
+    }
+}
