@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use super::child::ChildInput;
 use super::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
@@ -67,7 +68,7 @@ impl Transport for LocalTransport {
         let stdin = child.stdin.take().expect("the child's stdin was asked for as a pipe");
         let (events, receiver) = mpsc::channel(16);
         tokio::spawn(pump(child, events));
-        Ok(Channel { stdin: Box::pin(stdin), events: receiver })
+        Ok(Channel { stdin: Box::pin(ChildInput::new(stdin)), events: receiver })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod account;
 mod budget;
+mod child;
 mod connect;
 mod local;
 mod native;

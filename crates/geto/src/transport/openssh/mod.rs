@@ -7,21 +7,20 @@ mod log;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::BytesMut;
 use geto_core::Host;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use self::bridge::Bridge;
 use self::log::Log;
+use super::child::ChildInput;
 use super::connect::ConnectOptions;
 use super::resolve::Asked;
 use super::{Channel, ChannelEvent, Transport};
@@ -145,39 +144,7 @@ impl Transport for OpensshTransport {
             let running = Running { child, log, _dir: dir };
             running.pump(early, stdout, stderr, &events).await;
         });
-        Ok(Channel { stdin: Box::pin(Stdin(Some(stdin))), events: receiver })
-    }
-}
-
-/// The child's standard input; shutting it down closes it, which the pipe itself leaves to drop.
-struct Stdin(Option<ChildStdin>);
-
-impl Stdin {
-    fn pipe(&mut self) -> io::Result<Pin<&mut ChildStdin>> {
-        let closed = || io::Error::new(io::ErrorKind::BrokenPipe, "the channel was closed");
-        self.0.as_mut().map(Pin::new).ok_or_else(closed)
-    }
-}
-
-impl AsyncWrite for Stdin {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.pipe()?.poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Some(pipe) => Pin::new(pipe).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0 = None;
-        Poll::Ready(Ok(()))
+        Ok(Channel { stdin: Box::pin(ChildInput::new(stdin)), events: receiver })
     }
 }
 
