@@ -314,6 +314,7 @@ supervise() {
   g_start=$g_clock
   (execute "$@") <"$g_input" 9>&1 >>"$g_task/out" 2>>"$g_task/err" 3<&- 4>&-
   g_status=$?
+  : >"$g_task/over"
   # Processor time of the children that were waited for: so far, only the task.
   times >"$g_task/times" 2>/dev/null
   clock
@@ -458,7 +459,8 @@ find_tree() {
     grep -lszE -e "^GETO_TASK_ID=$g_id\$" -e "[)] [^ZX] [0-9]+ ($g_pid|[0-9]+ $g_pid) " \
       /proc/[0-9]*/environ /proc/[0-9]*/stat
     ls -ld /proc/[0-9]*/cwd /proc/[0-9]*/fd/* | grep -F -e "-> $g_task/" | grep -o '/proc/[0-9]*/'
-    [ ! -e "$g_task/why" ] || echo "/proc/$g_pid/"
+    # Its id may be that of another process once the supervisor has seen its end.
+    [ -e "$g_task/over" ] || echo "/proc/$g_pid/"
   )
   for g_rest in $g_found; do
     g_rest=${g_rest#/proc/}
@@ -504,14 +506,19 @@ parent_of() {
   g_parent=$2
 }
 
-# find_tree_ps: the same where there is no /proc: group and descendants, as ps or, without one,
-# the kernel knows them.
+# find_tree_ps: the same where there is no /proc: group and descendants, as ps or, where it knows
+# nothing, the kernel says.
 find_tree_ps() {
-  command -v ps >/dev/null || {
-    kill -0 -"$g_pid" && g_left=" -$g_pid"
+  g_found=$(ps -A -o pid= -o ppid= -o pgid= -o stat=)
+  [ -n "$g_found" ] || {
+    # What the kernel says of the group, or of the first process alone.
+    if kill -0 -"$g_pid"; then
+      g_left=" -$g_pid"
+    elif [ -e "$g_task/why" ] && [ ! -e "$g_task/over" ] && kill -0 "$g_pid"; then
+      g_left=" $g_pid"
+    fi
     return
   }
-  g_found=$(ps -A -o pid= -o ppid= -o pgid= -o stat=)
   g_seen_left=none
   while [ "$g_left" != "$g_seen_left" ]; do
     g_seen_left=$g_left
@@ -524,7 +531,7 @@ find_tree_ps() {
           case " $g_left " in
             *" $1 "*) ;;
             *" $2 "*) g_left="$g_left $1" ;;
-            *) if [ "$3" = "$g_pid" ] || { [ "$1" = "$g_pid" ] && [ -e "$g_task/why" ]; }; then g_left="$g_left $1"; fi ;;
+            *) if [ "$3" = "$g_pid" ] || { [ "$1" = "$g_pid" ] && [ ! -e "$g_task/over" ]; }; then g_left="$g_left $1"; fi ;;
           esac
           ;;
       esac

@@ -1,0 +1,226 @@
+//! Whatever ends a task ends all its processes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use geto::transport::{LocalTransport, Transport};
+use geto::{Event, Host, Outcome, Script, Task};
+use geto_testkit::{Cut, Machine, Proxy, Sshd};
+
+use crate::support::{Place, kind, runtime};
+
+/// Each kind of process that gets away from a process group, as a line of a script that puts its
+/// process id into `$P/<kind>`.
+const ESCAPEES: [(&str, &str); 9] = [
+    ("background", "sh -c 'echo $$ >$P/background; exec sleep 1000' &"),
+    ("deaf", "sh -c 'trap \"\" TERM HUP INT; echo $$ >$P/deaf; while :; do sleep 1000; done' &"),
+    ("session", "setsid sh -c 'echo $$ >$P/session; exec sleep 1000' &"),
+    (
+        "no-environment",
+        "env -i P=$P setsid sh -c 'echo $$ >$P/no-environment; exec env -i sleep 1000' &",
+    ),
+    (
+        "elsewhere",
+        "(cd /; setsid sh -c 'echo $$ >$P/elsewhere; exec sleep 1000' </dev/null >/dev/null 2>&1) &",
+    ),
+    (
+        "holds-output",
+        "(cd /; env -i P=$P setsid sh -c 'echo $$ >$P/holds-output; exec env -i sleep 1000') &",
+    ),
+    (
+        "overwritten",
+        "setsid perl -e 'open F, \">$ENV{P}/overwritten\"; print F $$; close F; $0 = \"x\" x 9000; sleep 1000' &",
+    ),
+    (
+        "not-dumpable",
+        "setsid perl -e 'syscall(157, 4, 0, 0, 0, 0); open F, \">$ENV{P}/not-dumpable\"; print F $$; close F; sleep 1000' &",
+    ),
+    ("daemon", "sh -c '(setsid sh -c \"echo \\$\\$ >$P/daemon; exec sleep 1000\" &) & exit'"),
+];
+
+/// A script that starts each of them, waits until all are there, and goes on with `then`.
+fn escapees(pids: &Path, then: &str) -> Task {
+    let lines = ESCAPEES.iter().map(|(_, line)| line.to_string());
+    let wait =
+        ESCAPEES.iter().map(|(name, _)| format!("until [ -s $P/{name} ]; do sleep 0.01; done"));
+    let lines = lines.chain(wait).chain([then.to_owned()]);
+    Task::new(Script::from_commands("escape", lines)).env("P", pids.display().to_string())
+}
+
+/// Names those whose processes are alive.
+fn alive(pids: &Path) -> Vec<&'static str> {
+    let alive = |name: &&str| {
+        let pid = fs_err::read_to_string(pids.join(name)).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    ESCAPEES.iter().map(|(name, _)| *name).filter(alive).collect()
+}
+
+fn local() -> Arc<dyn Transport> {
+    Arc::new(LocalTransport::new())
+}
+
+#[test]
+fn a_normal_exit_ends_what_was_left_behind() {
+    let place = Place::new();
+    let results = runtime().block_on(place.run(&escapees(place.dir.path(), "echo done"), &local()));
+    assert_eq!(results.outcome, Outcome::Exited { code: 0 });
+    assert_eq!(results.stdout().unwrap(), b"done\n");
+    assert_eq!(alive(place.dir.path()), [""; 0]);
+    assert_eq!(results.warnings, [""; 0]);
+}
+
+#[test]
+fn a_timeout_ends_every_kind_of_process() {
+    let place = Place::new();
+    let task = escapees(place.dir.path(), "sleep 1000").timeout(Duration::from_secs(3));
+    let results = runtime().block_on(place.run(&task, &local()));
+    assert_eq!(results.outcome, Outcome::TimedOut);
+    assert_eq!(alive(place.dir.path()), [""; 0]);
+}
+
+#[test]
+fn a_cancel_ends_every_kind_of_process() {
+    let place = Place::new();
+    let fleet = place.fleet();
+    let task = escapees(place.dir.path(), "echo up; sleep 1000");
+    let run = fleet.run_on_host(&task, "local");
+    let canceller = run.canceller();
+    let results = runtime().block_on(async {
+        run.follow(move |event| {
+            if kind(&event) == "stdout" {
+                canceller.cancel();
+            }
+        })
+        .await
+        .unwrap()
+    });
+    assert_eq!(results.outcome, Outcome::Cancelled);
+    assert_eq!(alive(place.dir.path()), [""; 0]);
+}
+
+#[test]
+fn processes_are_left_alone_when_asked_for() {
+    let place = Place::new();
+    let pid = place.dir.path().join("background");
+    let mut task = Task::new(Script::from_commands(
+        "leave",
+        [
+            "sh -c 'echo $$ >$P/background; exec sleep 1000' &",
+            "until [ -s $P/background ]; do sleep 0.01; done",
+        ],
+    ))
+    .env("P", place.dir.path().display().to_string());
+    task.leave = true;
+    runtime().block_on(place.run(&task, &local()));
+    let pid: i32 = fs_err::read_to_string(pid).unwrap().trim().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_script_that_signals_its_group_ends_only_itself() {
+    let place = Place::new();
+    let task = Task::new(Script::from_commands("group", ["echo up; kill -KILL 0; sleep 1000"]));
+    let results = runtime().block_on(place.run(&task, &local()));
+    assert_eq!(results.outcome, Outcome::Signalled { signal: 9 });
+    assert_eq!(results.stdout().unwrap(), b"up\n");
+}
+
+#[test]
+fn the_tree_is_ended_on_a_host_without_proc_and_setsid() {
+    for machine in [Machine::new().no_proc(), Machine::new().without_tools(&["setsid"])] {
+        let server = Sshd::builder().machine(machine).start();
+        let mut host = Host::new(server.name());
+        host.ssh_config_path = Some(server.ssh_config());
+        let place = Place::of(host);
+        let task = Task::new(Script::from_commands(
+            "tree",
+            ["sleep 1000 & sleep 1000 & (sleep 1000); wait"],
+        ))
+        .timeout(Duration::from_secs(1));
+        let results = runtime()
+            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+        assert_eq!(results.outcome, Outcome::TimedOut);
+        // The session's own last wait is over within its longest tick.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.processes().iter().any(|process| process.name == "sleep") {
+            assert!(Instant::now() < deadline, "{:?}", server.processes());
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The link breaks when the task is up; the host ends it all the same.
+#[test]
+fn a_timeout_holds_without_a_link() {
+    let server = Sshd::builder().start();
+    let proxy = Proxy::builder(server.address()).start();
+    let mut host = Host::new(server.name());
+    host.ssh_config_path = Some(server.ssh_config_via(proxy.address()));
+    let place = Place::of(host);
+    let fleet = place.fleet();
+    let task = Task::new(Script::from_commands("t", ["echo up; sleep 1000"]))
+        .timeout(Duration::from_secs(2));
+    let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+        if kind(&event) == "stdout" {
+            proxy.cut(Cut::Reset);
+        }
+    });
+    let error = runtime().block_on(run.into_future()).unwrap_err();
+    assert_eq!(error.kind(), geto::ErrorKind::Lost);
+    assert!(error.task().is_some() && error.hint().is_some(), "{error:?}");
+    let outcome = wait_for_outcome(&server.inside("~/.cache/geto"));
+    assert!(outcome.contains("why=timed-out"), "{outcome}");
+}
+
+#[test]
+fn dropping_the_future_leaves_the_task_on_its_host() {
+    let place = Place::new();
+    let fleet = place.fleet();
+    let task = Task::new(Script::from_commands(
+        "t",
+        ["echo up; sleep 0.5; echo down; echo x >file; exit 4"],
+    ));
+    runtime().block_on(async {
+        let (up, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let run = fleet.run_on_host(&task, "local").follow(move |event| {
+            if let Event::Stdout(_) = event {
+                up.send(()).unwrap();
+            }
+        });
+        tokio::select! {
+            _ = run.into_future() => panic!("it was to be dropped"),
+            _ = seen.recv() => {}
+        }
+    });
+    let outcome = wait_for_outcome(&place.dir.path().join("work"));
+    assert!(outcome.contains("status=4"), "{outcome}");
+    let [directory] = &place.tasks()[..] else { panic!("{:?}", place.tasks()) };
+    assert_eq!(fs_err::read(directory.join("out")).unwrap(), b"up\ndown\n");
+    assert_eq!(fs_err::read(directory.join("dir/file")).unwrap(), b"x\n");
+}
+
+/// Waits until the only task below `work` has written its outcome.
+fn wait_for_outcome(work: &Path) -> String {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        for path in walk(work) {
+            if path.file_name().is_some_and(|name| name == "outcome") {
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                if text.contains("status=") {
+                    return text;
+                }
+            }
+        }
+        assert!(Instant::now() < deadline, "no outcome below {}", work.display());
+        std::thread::yield_now();
+    }
+}
+
+fn walk(path: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
+    entries.flatten().flat_map(|entry| walk(&entry.path())).collect()
+}
