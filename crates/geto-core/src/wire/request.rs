@@ -132,6 +132,9 @@ impl RunRequest<'_> {
         if task.leave {
             say("leave", b"yes");
         }
+        if opens_output_by_name(task) {
+            say("pipes", b"yes");
+        }
         match &task.bring {
             Bring::All => say("bring", b"all"),
             Bring::Nothing => say("bring", b"none"),
@@ -151,6 +154,20 @@ impl RunRequest<'_> {
         words.extend(task.args.iter().cloned());
         request(&words)
     }
+}
+
+/// Whether a task seems to open its standard output or error by name (`echo >/dev/stderr`), which
+/// truncates a file and does nothing to a pipe. Pipes cost two processes more.
+fn opens_output_by_name(task: &Task) -> bool {
+    let names: [&[u8]; 3] = [b"/dev/std", b"/dev/fd/", b"/proc/self/fd"];
+    let mentions = |text: &[u8]| {
+        names.iter().any(|name| text.windows(name.len()).any(|window| window == *name))
+    };
+    let script = match task.script.body() {
+        ScriptBody::Text(text) => mentions(text),
+        ScriptBody::Command(argv) => argv.iter().any(|word| mentions(word)),
+    };
+    script || task.args.iter().any(|arg| mentions(arg))
 }
 
 /// What executes a program text.

@@ -132,7 +132,7 @@ request_facts() {
 # runs it when the line `go` follows.
 request_run() {
   g_id='' g_globs='' g_timeout=0 g_setup='' g_interpreter='' g_option='' g_nice='' g_login=''
-  g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt=''
+  g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
   while [ "$1" != -- ]; do
     case $1 in
       id=*) g_id=${1#*=} ;;
@@ -150,6 +150,7 @@ request_run() {
       setup=*) g_setup=${1#*=} ;;
       login=*) g_login=${1#*=} ;;
       leave=*) g_leave=${1#*=} ;;
+      pipes=*) g_pipes=${1#*=} ;;
       bring=*) g_bring=${1#*=} ;;
       glob=*) g_globs=$g_globs${1#*=}$g_nl ;;
     esac
@@ -308,11 +309,16 @@ supervise() {
     watch_timeout >/dev/null 2>&1 3<&- 4>&- &
     g_watchdog=$!
   }
+  whoami_pid
+  g_supervisor=$g_pid
   g_input=/dev/null
   [ -z "$g_stdin" ] || g_input=$g_task/stdin
+  g_out=$g_task/out
+  g_err=$g_task/err
+  [ -z "$g_pipes" ] || open_pipes
   clock
   g_start=$g_clock
-  (execute "$@") <"$g_input" 9>&1 >>"$g_task/out" 2>>"$g_task/err" 3<&- 4>&-
+  (execute "$@") <"$g_input" 9>&1 >>"$g_out" 2>>"$g_err" 3<&- 4>&-
   g_status=$?
   : >"$g_task/over"
   # Processor time of the children that were waited for: so far, only the task.
@@ -327,6 +333,7 @@ supervise() {
   elif [ -z "$g_leave" ]; then
     end_tree 2
   fi
+  [ -z "$g_pipes" ] || close_pipes
   name_left
   g_why=
   [ -e "$g_task/why" ] && read -r g_why <"$g_task/why"
@@ -339,6 +346,34 @@ supervise() {
   printf 'status=%s why=%s started=%s start=%s end=%s cpu=%s full=%s left=%s .\n' \
     "$g_status" "$g_why" "$g_started" "$g_start" "$g_end" "$g_times" "$g_full" "$g_left" 1<>"$g_task/outcome"
 } 2>/dev/null
+
+# open_pipes: lets the task write to pipes that are copied to the files. A script that opens
+# /dev/stderr by name would truncate a file; a pipe has nothing to lose.
+open_pipes() {
+  mkfifo "$g_task/out.pipe" "$g_task/err.pipe" || {
+    g_pipes=
+    return
+  }
+  g_out=$g_task/out.pipe
+  g_err=$g_task/err.pipe
+  cat <"$g_out" >>"$g_task/out" 3<&- 4>&- &
+  g_pipes=$!
+  cat <"$g_err" >>"$g_task/err" 3<&- 4>&- &
+  g_pipes="$g_pipes $!"
+}
+
+# close_pipes: waits until everything is copied. Who still holds an end could not be ended, or is
+# left alone; nobody waits for that one longer than a second.
+close_pipes() {
+  g_ticks=20
+  for g_rest in $g_pipes; do
+    while [ "$g_ticks" -gt 0 ] && kill -0 "$g_rest" && { [ -z "$g_proc" ] || parent_of "$g_rest"; }; do
+      sleep 0.05 || sleep 1
+      g_ticks=$((g_ticks - 1))
+    done
+    [ -n "$g_leave" ] || kill "$g_rest"
+  done
+}
 
 # execute NAME=VALUE... -- ARG...: becomes the task.
 execute() {
@@ -489,7 +524,7 @@ add_process() {
   case " $g_left $$ " in *" $1 "*) return ;; esac
   parent_of "$1" || return
   while [ "$g_parent" -gt 1 ] && [ "$g_parent" != "$g_pid" ] && [ "$1" != "$g_pid" ]; do
-    [ "$g_parent" != $$ ] || return
+    case $g_parent in "$$" | "$g_supervisor") return ;; esac
     parent_of "$g_parent" || break
   done
   g_left="$g_left $1"
