@@ -8,15 +8,18 @@
 //! Task ──wire──▶ request bytes ─ ─ ─▶ (host) ─ ─ ─▶ reply bytes ──wire──▶ Reply… ──▶ Outcome
 //! ```
 
+pub mod envfile;
 mod host;
 mod id;
 pub mod known_hosts;
+mod message;
 mod outcome;
 mod script;
 mod secret;
 mod shell;
 pub mod ssh_config;
 mod task;
+pub mod units;
 pub mod wire;
 
 pub use host::{Host, TransportKind};
