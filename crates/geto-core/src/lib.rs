@@ -8,6 +8,7 @@
 //! Task ──wire──▶ request bytes ─ ─ ─▶ (host) ─ ─ ─▶ reply bytes ──wire──▶ Reply… ──▶ Outcome
 //! ```
 
+pub mod config;
 pub mod envfile;
 mod host;
 mod id;
@@ -16,6 +17,7 @@ mod message;
 mod outcome;
 mod script;
 mod secret;
+pub mod select;
 mod shell;
 pub mod ssh_config;
 mod task;
