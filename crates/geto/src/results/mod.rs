@@ -1,0 +1,38 @@
+//! Results on their way home: unpacked aside, synced, then put where the user wants them.
+
+mod archive;
+mod place;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub(crate) use place::place;
+pub(crate) use sync::sync_tree;
+pub(crate) use unpack::unpack;
+
+/// How much a host may make here.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// The most bytes in all files together; no limit when `None`.
+    pub(crate) max_bytes: Option<u64>,
+    /// The most files, directories and links.
+    pub(crate) max_entries: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_bytes: None, max_entries: 1_000_000 }
+    }
+}
+
+/// What has been unpacked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unpacked {
+    /// How many files, symlinks and links.
+    pub(crate) files: u64,
+    /// How many bytes are in the files.
+    pub(crate) bytes: u64,
+    /// The members that were not made since they are no files (named pipes), fit for a message.
+    pub(crate) skipped: Vec<String>,
+}
