@@ -11,12 +11,15 @@ pub mod text;
 pub mod transport;
 pub mod trust;
 
+pub use bytes;
 pub use error::{Error, ErrorKind};
 pub use fleet::Fleet;
+pub use geto_core::config::Settings;
 pub use geto_core::{
     Bring, Dependency, ExitCode, Host, InvalidTask, Outcome, Script, ScriptBody, Secret, Stdin,
     Task, TaskId, TransportKind,
 };
+pub use geto_core::{envfile, units};
 pub use probe::HostStatus;
 pub use run::{Canceller, Event, FilesHome, Results, Run};
 pub use stage::{Plan, PlannedDependency};

@@ -121,12 +121,26 @@ pub fn select<W: AsRef<str>>(
     }
 }
 
+/// Returns the words of which only `ssh_config` can tell whether they name a host: bare ones that
+/// the fleet does not know and that are no address by themselves.
+pub fn possible_aliases<'a, W: AsRef<str>>(words: &'a [W], hosts: &[Host]) -> Vec<&'a str> {
+    let in_fleet = |word: &str| hosts.iter().any(|host| host.name.eq_ignore_ascii_case(word));
+    let words = words.iter().flat_map(|list| split_list(list.as_ref()));
+    words
+        .filter(|word| !in_fleet(word) && !is_plainly_an_address(word))
+        .filter(|word| matches!(parse(word), Ok(HostWord::Name(_))))
+        .collect()
+}
+
 type HostTest = Box<dyn Fn(&Host) -> bool>;
 
 impl Known<'_> {
     fn resolve(&self, word: &str) -> Result<Vec<Host>, SelectError> {
         match parse(word).map_err(SelectError::Invalid)? {
-            HostWord::Local => Ok(vec![self.settings.local_host()]),
+            // A fleet made by a program may have one of its own.
+            HostWord::Local => {
+                Ok(vec![self.find("local").cloned().unwrap_or_else(|| self.settings.local_host())])
+            }
             HostWord::Tag(tag) => {
                 let hosts = self.all(|host| host.tags.contains(&tag));
                 if hosts.is_empty() { Err(self.unknown_tag(tag)) } else { Ok(hosts) }
@@ -331,6 +345,13 @@ mod tests {
         insta::assert_snapshot!(names(&[], &["sever1"]), @"error: there is no host `sever1` to take out; did you mean `server1`?");
         insta::assert_snapshot!(names(&[], &["*"]), @"error: no host is left: all are taken out");
         insta::assert_snapshot!(names(&["me@"], &[]), @"error: `me@` names no host: there is no name and no address");
+    }
+
+    #[test]
+    fn ssh_is_asked_only_about_what_nothing_else_tells() {
+        let config = Config::parse("geto.ini", FLEET, &Places::default()).unwrap();
+        let words = ["SERVER1,alias", "a.b", "::1", "@lab", "s*", "me@x", "local", "-F/x"];
+        assert_eq!(possible_aliases(&words, &config.hosts), ["alias"]);
     }
 
     #[test]

@@ -3,6 +3,6 @@
 mod choose;
 mod word;
 
-pub use choose::{Aliases, Known, SelectError, select};
+pub use choose::{Aliases, Known, SelectError, possible_aliases, select};
 pub use word::{HostWord, InvalidHostWord, parse};
 pub(crate) use word::{is_address, is_user};

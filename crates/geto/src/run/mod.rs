@@ -42,7 +42,7 @@ use crate::{Error, ErrorKind, Fleet};
 pub struct Run<'a> {
     pub(crate) fleet: &'a Fleet,
     pub(crate) task: &'a Task,
-    pub(crate) host: Result<Host, Error>,
+    pub(crate) target: Target,
     pub(crate) id: TaskId,
     pub(crate) into: Option<PathBuf>,
     pub(crate) overwrite: bool,
@@ -50,6 +50,31 @@ pub struct Run<'a> {
     pub(crate) follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
     pub(crate) cancel: watch::Sender<bool>,
     pub(crate) transport: Option<Arc<dyn Transport>>,
+}
+
+/// Where a task is to run.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    Host(Box<Host>),
+    /// As [`Fleet::select`] takes it.
+    Word(String),
+}
+
+impl Target {
+    async fn find(self, fleet: &Fleet) -> Result<Host, Error> {
+        let word = match self {
+            Self::Host(host) => return Ok(*host),
+            Self::Word(word) => word,
+        };
+        let mut hosts = fleet.select(&[word], &[]).await?;
+        match (hosts.pop(), hosts.len()) {
+            (Some(host), 0) => Ok(host),
+            (_, more) => {
+                let message = format!("a task runs on one host, and {} are named", more + 1);
+                Err(Error::new(ErrorKind::Usage, message))
+            }
+        }
+    }
 }
 
 /// Ends the task of a [`Run`], from anywhere.
@@ -126,7 +151,7 @@ impl<'a> IntoFuture for Run<'a> {
 
 impl Run<'_> {
     async fn execute(mut self) -> Result<Results, Error> {
-        let host = std::mem::replace(&mut self.host, Err(Error::new(ErrorKind::Usage, "")))?;
+        let host = self.target.clone().find(self.fleet).await?;
         let invalid =
             |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
         self.task.check().map_err(invalid)?;

@@ -1,0 +1,167 @@
+//! All the hosts that this machine knows, and ways to run tasks on them.
+
+mod aliases;
+mod file;
+
+use std::path::{Path, PathBuf};
+
+use geto_core::config::Settings;
+use geto_core::select::{Known, possible_aliases, select};
+use geto_core::{Host, Task, TaskId};
+use tokio::sync::watch;
+
+use self::aliases::SshAliases;
+use crate::probe::{self, HostStatus};
+use crate::run::Target;
+use crate::stage::{Plan, StagePlan};
+use crate::transport::ConnectOptions;
+use crate::{Error, ErrorKind, Run};
+
+/// All the hosts that this machine knows.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use geto::{Fleet, Host, Script, Task};
+///
+/// let mut host = Host::local();
+/// # host.remote_work_path = dir.path().join("work").display().to_string();
+/// let fleet = Fleet::new([host], dir.path().join("results"));
+/// let script = Script::from_commands("greet", ["echo Hello, $1", "echo bye >left.txt"]);
+/// let task = Task::new(script).arg("world");
+/// let results = fleet.run_on_host(&task, "local").await?;
+///
+/// assert!(results.outcome.success());
+/// assert_eq!(results.stdout()?, b"Hello, world\n");
+/// let files = results.files.expect("it left one");
+/// assert_eq!(std::fs::read(files.directory.join("left.txt"))?, b"bye\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    hosts: Vec<Host>,
+    settings: Settings,
+    config_path: Option<PathBuf>,
+    connect_options: ConnectOptions,
+}
+
+impl Fleet {
+    /// Makes a fleet of `hosts`, which keeps results under `local_work_path`.
+    pub fn new(hosts: impl IntoIterator<Item = Host>, local_work_path: impl Into<PathBuf>) -> Self {
+        Self {
+            hosts: hosts.into_iter().collect(),
+            settings: Settings::new(local_work_path),
+            config_path: None,
+            connect_options: ConnectOptions::default(),
+        }
+    }
+
+    /// The hosts, in the order of the configuration.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// What the section `[geto]` says, or the defaults.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The geto.ini that was read, if there is one.
+    pub fn config_path(&self) -> Option<&Path> {
+        self.config_path.as_deref()
+    }
+
+    /// Where results are kept here.
+    pub fn local_work_path(&self) -> &Path {
+        &self.settings.local_work_path
+    }
+
+    /// How hosts are connected to.
+    pub fn connect_options(&self) -> &ConnectOptions {
+        &self.connect_options
+    }
+
+    /// Says how hosts are connected to.
+    #[must_use]
+    pub fn with_connect_options(mut self, options: ConnectOptions) -> Self {
+        self.connect_options = options;
+        self
+    }
+
+    /// Returns the hosts that `words` name, without those that `exclude` names; without words, all
+    /// hosts of the fleet.
+    ///
+    /// A word is a name or glob of the fleet, `@tag`, a `Host` of the user's `ssh_config`,
+    /// `[user@]addr[:port]`, `ssh://[user@]host[:port]`, `local`, or several of these with commas
+    /// in between. Hosts outside the fleet follow its [`settings`](Self::settings).
+    ///
+    /// # Errors
+    /// Of kind [`Usage`](ErrorKind::Usage), when a word names no host or none is left.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed anywhere; `ssh -G`, which may be asked, is ended.
+    pub async fn select<W: AsRef<str>>(
+        &self,
+        words: &[W],
+        exclude: &[W],
+    ) -> Result<Vec<Host>, Error> {
+        let asked = possible_aliases(words, &self.hosts);
+        let config = self.settings.ssh_config_path.as_deref();
+        let aliases = SshAliases::look_up(&asked, config).await;
+        let known = Known { hosts: &self.hosts, settings: &self.settings, aliases: &aliases };
+        select(words, exclude, &known).map_err(|error| {
+            Error::new(ErrorKind::Usage, "failed to choose a host").caused_by(error)
+        })
+    }
+
+    /// Connects to `host` and asks what it is like. It leaves nothing there but the work path.
+    ///
+    /// # Errors
+    /// When the host can't be reached or logged into, or its shell does not do what geto needs.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped closes its connection.
+    pub async fn probe(&self, host: &Host) -> Result<HostStatus, Error> {
+        probe::probe(host, &self.connect_options).await
+    }
+
+    /// Looks at the dependencies of `task` and says what would be sent. Sends nothing.
+    ///
+    /// # Errors
+    /// When the task can't be run, or a dependency can't be sent.
+    pub async fn plan(&self, task: &Task) -> Result<Plan, Error> {
+        let invalid =
+            |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
+        task.check().map_err(invalid)?;
+        Ok(StagePlan::of(task).await?.into_plan())
+    }
+
+    /// Runs `task` on the host that `word` names, which [`select`](Self::select) describes; await
+    /// the result. A word that names several hosts is an error.
+    pub fn run_on_host<'a>(&'a self, task: &'a Task, word: &str) -> Run<'a> {
+        self.run(task, Target::Word(word.to_owned()))
+    }
+
+    /// Runs `task` on `host`, which need not be of this fleet; await the result.
+    pub fn run_on<'a>(&'a self, task: &'a Task, host: Host) -> Run<'a> {
+        self.run(task, Target::Host(Box::new(host)))
+    }
+
+    fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {
+        let (cancel, _) = watch::channel(false);
+        Run {
+            fleet: self,
+            task,
+            target,
+            id: TaskId::from_bits(getrandom::u64().unwrap_or_default()),
+            into: None,
+            overwrite: false,
+            keep: false,
+            follow: None,
+            cancel,
+            transport: None,
+        }
+    }
+}
