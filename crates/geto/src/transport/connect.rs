@@ -1,5 +1,6 @@
 //! From a host to a live way to it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use geto_core::{Host, TransportKind};
 
 use super::budget::Budget;
 use super::prompt::{NoPrompter, Prompter};
-use super::resolve::{Asked, resolve};
+use super::resolve::{Asked, Resolved, resolve};
 use super::{LocalTransport, Transport};
 use super::{native, openssh};
+use crate::trust::{FetchError, HostKey};
 use crate::{Error, ErrorKind};
 
 /// How a connection is made.
@@ -56,14 +58,7 @@ pub async fn connect(host: &Host, options: &ConnectOptions) -> Result<Arc<dyn Tr
         TransportKind::Local => Ok(Arc::new(LocalTransport::new())),
         TransportKind::Native => {
             let budget = Budget::new(options.connect_timeout);
-            let resolving = async {
-                let target = resolve(Asked::of(host), &host.name).await?;
-                native::hops(host, target).await
-            };
-            let hops = budget.spend(resolving).await.map_err(|exhausted| {
-                let message = format!("failed to read ssh_config for `{}`", host.address);
-                Error::new(ErrorKind::Local, message).on_host(&host.name).caused_by(exhausted)
-            })??;
+            let hops = way_to(host, &budget).await?;
             if let Some(reason) = native::lacks(&hops) {
                 tracing::debug!(host = host.name, reason, "goes by a child ssh");
                 return openssh::OpensshTransport::shared(host, options);
@@ -77,4 +72,38 @@ pub async fn connect(host: &Host, options: &ConnectOptions) -> Result<Arc<dyn Tr
             Err(Error::new(ErrorKind::Usage, message).on_host(&host.name))
         }
     }
+}
+
+/// Finds all hosts on the way to `host`.
+async fn way_to(host: &Host, budget: &Budget) -> Result<Vec<Resolved>, Error> {
+    let resolving = async {
+        let target = resolve(Asked::of(host), &host.name).await?;
+        native::hops(host, target).await
+    };
+    budget.spend(resolving).await.map_err(|exhausted| {
+        let message = format!("failed to read ssh_config for `{}`", host.address);
+        Error::new(ErrorKind::Local, message).on_host(&host.name).caused_by(exhausted)
+    })?
+}
+
+/// The keys of a host, and where known_hosts has its keys.
+#[derive(Debug)]
+pub(crate) struct WayToKeys {
+    pub(crate) fetched: Result<Vec<HostKey>, FetchError>,
+    pub(crate) hostname: String,
+    pub(crate) port: u16,
+    pub(crate) alias: Option<String>,
+    pub(crate) known_hosts: PathBuf,
+    pub(crate) hashed: bool,
+}
+
+/// Fetches the keys of `host` by the way that `ssh_config` says.
+pub(crate) async fn host_keys(host: &Host, options: &ConnectOptions) -> Result<WayToKeys, Error> {
+    if host.transport == TransportKind::Local {
+        let error = Error::new(ErrorKind::Usage, "failed to fetch the host keys");
+        return Err(error.on_host(&host.name).caused_by("it is this machine, without SSH"));
+    }
+    let budget = Budget::new(options.connect_timeout);
+    let hops = way_to(host, &budget).await?;
+    Box::pin(native::host_keys(host, hops, options, &budget)).await
 }

@@ -25,6 +25,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
 pub use self::connect::{ConnectOptions, connect};
+pub(crate) use self::connect::{WayToKeys, host_keys};
 pub use self::local::LocalTransport;
 pub use self::prompt::{NoPrompter, Prompter};
 pub use self::refused::ChannelRefused;

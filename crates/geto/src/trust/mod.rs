@@ -1,23 +1,24 @@
 //! Learning the keys of a host, for `geto trust`.
 
+mod known_hosts;
+mod shown;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use geto_core::known_hosts::{
-    CertificateRules, HostIdentity, HostKeyVerdict, KnownHosts, OfferedKey, line_for,
-};
 use russh::client::{self, Config, Handler};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKeyOrCertificate};
 use russh::{AlgorithmKind, Preferred, kex};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+pub use self::known_hosts::add_to_known_hosts;
+pub(crate) use self::known_hosts::learn;
+pub use self::shown::{ShownKeys, fetch};
 use crate::{Error, ErrorKind};
 
 /// A public key that a server has proved to hold.
@@ -161,99 +162,6 @@ pub enum FetchError {
     /// The server has no key of a type that geto knows.
     #[error("the server has no key of a usual type")]
     NoKey,
-}
-
-/// Adds keys of `host` to the known_hosts file at `path`, and returns how many were new.
-///
-/// The file is created for the user alone, and so is its directory. Names are hashed when `hash`
-/// says so. All lines are appended in one write, so that other programs may append to the file at
-/// the same time; a key that the file has already for this host is not added again.
-///
-/// # Errors
-/// [`ErrorKind::HostKey`] when the file has another key of the same type for the host, or one of
-/// the keys is marked `@revoked`: nothing is written then. [`ErrorKind::Local`] when the file
-/// can't be read or written.
-pub fn add_to_known_hosts(
-    path: &Path,
-    host: &HostIdentity<'_>,
-    hash: bool,
-    keys: &[HostKey],
-) -> Result<usize, Error> {
-    let unwritten = |error: io::Error| {
-        let message = format!("failed to add keys to `{}`", path.display());
-        Error::new(ErrorKind::Local, message).caused_by(error)
-    };
-    let old = match fs_err::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(unwritten(error)),
-    };
-    let mut known = KnownHosts::default();
-    known.add_file(path, &old);
-    let mut text = String::new();
-    let mut added = 0;
-    for key in keys {
-        if !is_new(&known, host, key)? {
-            continue;
-        }
-        let salt = if hash { Some(salt().map_err(unwritten)?) } else { None };
-        let line = line_for(host, salt, &key.key_type, &key.blob);
-        known.add_file(path, line.as_bytes());
-        text.push_str(&line);
-        added += 1;
-    }
-    if added > 0 {
-        // A last line without its end must not swallow the first new one.
-        if old.last().is_some_and(|last| *last != b'\n') {
-            text.insert(0, '\n');
-        }
-        append(path, text.as_bytes()).map_err(unwritten)?;
-    }
-    Ok(added)
-}
-
-/// Whether the key is to be added.
-fn is_new(known: &KnownHosts, host: &HostIdentity<'_>, key: &HostKey) -> Result<bool, Error> {
-    let offered = OfferedKey { key_type: &key.key_type, blob: &key.blob, certificate: None };
-    let rules = CertificateRules { now: 0, signature_algorithms: &[] };
-    let refused = |path: &Path, line: usize, why: &str| {
-        let name = host.name();
-        let message = format!("failed to trust {} key `{}`", key.key_type, key.fingerprint);
-        let cause = format!("{}:{line} {why}", path.display());
-        let error = Error::new(ErrorKind::HostKey, message).on_host(name).caused_by(cause);
-        (error, path.display().to_string())
-    };
-    match known.verify(host, &offered, &rules) {
-        HostKeyVerdict::Known { .. } => Ok(false),
-        HostKeyVerdict::Revoked { path, line } => Err(refused(&path, line, "has it as revoked").0),
-        HostKeyVerdict::Changed { path, line, .. }
-            if known.key_types_for(host).contains(&key.key_type) =>
-        {
-            let (error, file) = refused(&path, line, "is the last of other keys for the host");
-            let hint = format!(
-                "if the host's key was changed on purpose, run `ssh-keygen -R '{}' -f '{file}'`",
-                host.name()
-            );
-            Err(error.with_hint(hint))
-        }
-        _ => Ok(true),
-    }
-}
-
-fn append(path: &Path, text: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let mut options = fs_err::OpenOptions::new();
-    options.append(true).create(true).mode(0o600).open(path)?.write_all(text)
-}
-
-fn salt() -> io::Result<[u8; 20]> {
-    let mut salt = [0; 20];
-    getrandom::fill(&mut salt).map_err(io::Error::other)?;
-    Ok(salt)
 }
 
 fn failed(address: &str, port: u16) -> Error {

@@ -30,7 +30,7 @@ pub(super) struct Connection {
     _below: Below,
 }
 
-enum Below {
+pub(super) enum Below {
     Tcp,
     Jump { _connection: Arc<Connection> },
     Proxy(Proxy),
@@ -42,7 +42,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A host to connect to.
@@ -148,7 +148,8 @@ impl Hop<'_> {
         Err(failure::of_way(why, place))
     }
 
-    async fn stream(
+    /// Opens a stream to the host's SSH server.
+    pub(super) async fn stream(
         &self,
         previous: Option<Arc<Connection>>,
     ) -> io::Result<(Box<dyn Stream>, Below)> {

@@ -26,11 +26,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use geto_core::Host;
 
-use self::connection::Connection;
+use self::connection::{Connection, Hop};
+use self::trust::Trust;
 use super::budget::Budget;
-use super::connect::ConnectOptions;
+use super::connect::{ConnectOptions, WayToKeys};
 use super::resolve::Resolved;
 use super::{Channel, Transport};
+use crate::trust::fetch_host_keys_over;
 use crate::{Error, ErrorKind};
 
 /// An SSH connection in this process.
@@ -67,18 +69,58 @@ pub(super) async fn connect(
     options: &ConnectOptions,
     budget: &Budget,
 ) -> Result<NativeTransport, Error> {
+    let (last, before) = last_of(host, &hops)?;
+    let previous = Box::pin(reach(host, before, options, budget)).await?;
+    let hop = Hop { name: &host.name, resolved: last, fleet_host: Some(host), options, budget };
+    let connection = Arc::new(Box::pin(hop.reach(previous)).await?);
+    Ok(NativeTransport { connection, host: host.name.clone() })
+}
+
+/// Fetches the keys of the last of `hops` by way of those before it.
+pub(super) async fn host_keys(
+    host: &Host,
+    hops: Vec<Resolved>,
+    options: &ConnectOptions,
+    budget: &Budget,
+) -> Result<WayToKeys, Error> {
+    let (last, before) = last_of(host, &hops)?;
+    let failed = |why: String| {
+        let message = "failed to find where host keys are known";
+        Error::new(ErrorKind::Usage, message).on_host(&host.name).caused_by(why)
+    };
+    let trust = Trust::of(last, Some(host)).map_err(failed)?;
+    let previous = Box::pin(reach(host, before, options, budget)).await?;
+    let hop = Hop { name: &host.name, resolved: last, fleet_host: Some(host), options, budget };
+    // They end with the last connection.
+    let below = std::sync::Mutex::new(Vec::new());
+    let connect = || async {
+        let (stream, through) = hop.stream(previous.clone()).await?;
+        below.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(through);
+        Ok(stream)
+    };
+    let fetched = Box::pin(fetch_host_keys_over(connect, options.connect_timeout)).await;
+    let nowhere = || failed("ssh_config names no known_hosts file".to_owned());
+    trust.way_to_keys(fetched).ok_or_else(nowhere)
+}
+
+/// Connects to `hops`, each by way of the one before, and logs in.
+async fn reach(
+    host: &Host,
+    hops: &[Resolved],
+    options: &ConnectOptions,
+    budget: &Budget,
+) -> Result<Option<Arc<Connection>>, Error> {
     let mut reached: Option<Arc<Connection>> = None;
-    let last = hops.len().saturating_sub(1);
-    for (index, hop) in hops.into_iter().enumerate() {
-        let fleet_host = (index == last).then_some(host);
-        let name = &host.name;
-        let hop = connection::Hop { name, resolved: &hop, fleet_host, options, budget };
+    for resolved in hops {
+        let hop = Hop { name: &host.name, resolved, fleet_host: None, options, budget };
         reached = Some(Arc::new(Box::pin(hop.reach(reached)).await?));
     }
-    match reached {
-        Some(connection) => Ok(NativeTransport { connection, host: host.name.clone() }),
-        None => Err(Error::new(ErrorKind::Local, "failed to find a way").on_host(&host.name)),
-    }
+    Ok(reached)
+}
+
+fn last_of<'a>(host: &Host, hops: &'a [Resolved]) -> Result<(&'a Resolved, &'a [Resolved]), Error> {
+    let nowhere = || Error::new(ErrorKind::Local, "failed to find a way").on_host(&host.name);
+    hops.split_last().ok_or_else(nowhere)
 }
 
 /// What `ssh_config` asks for that can't be done in this process.

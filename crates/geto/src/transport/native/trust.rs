@@ -1,20 +1,20 @@
 //! Whether a host's key is the right one: known_hosts, as `ssh` reads it.
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use geto_core::Host;
 use geto_core::known_hosts::{
     CertificateRules, HostIdentity, HostKeyVerdict, KnownHosts, OfferedCertificate, OfferedKey,
-    line_for,
 };
 use geto_core::ssh_config::StrictHostKeyChecking;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
+use crate::transport::connect::WayToKeys;
 use crate::transport::resolve::Resolved;
+use crate::trust::{FetchError, HostKey, learn};
 
 /// What known_hosts says of one host.
 #[derive(Debug)]
@@ -206,33 +206,18 @@ impl Trust {
         let Some(path) = &self.learn_in else {
             return Err(io::Error::other("there is no known_hosts file to write to"));
         };
-        let mut salt = None;
-        if self.hashed {
-            let mut bytes = [0; 20];
-            getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-            salt = Some(bytes);
-        }
-        let line = line_for(&self.name(), salt, &unknown.key_type, &unknown.blob);
-        append(path, &line)
+        learn(path, &self.name(), self.hashed, &unknown.key_type, &unknown.blob)
     }
-}
 
-fn append(path: &Path, line: &str) -> io::Result<()> {
-    if let Some(dir) = path.parent()
-        && !dir.as_os_str().is_empty()
-    {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    /// Where a new key of this host is written, and under which name.
+    pub(super) fn way_to_keys(
+        self,
+        fetched: Result<Vec<HostKey>, FetchError>,
+    ) -> Option<WayToKeys> {
+        let Self { host: hostname, port, alias, learn_in, hashed, .. } = self;
+        let known_hosts = learn_in?;
+        Some(WayToKeys { fetched, hostname, port, alias, known_hosts, hashed })
     }
-    // A last line without its end must not swallow the new one.
-    let unended = match fs_err::read(path) {
-        Ok(bytes) => bytes.last().is_some_and(|last| *last != b'\n'),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(error),
-    };
-    let text = if unended { format!("\n{line}") } else { line.to_owned() };
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    // One write: other processes append to this file, too.
-    file.write_all(text.as_bytes())
 }
 
 /// Whether the authority that a certificate names has signed it. Its dates are judged elsewhere,
