@@ -36,7 +36,7 @@ pub struct HostStatus {
 pub(crate) async fn probe(host: &Host, options: &ConnectOptions) -> Result<HostStatus, Error> {
     let begun = Instant::now();
     let transport = connect(host, options).await?;
-    for opening in [Opening::AtOnce, Opening::Stepwise] {
+    for opening in Opening::ALL {
         let mut session = Session::open(&*transport, &host.name, opening).await?;
         session.request(["work", &host.remote_work_path]).await;
         session.request(["facts"]).await;

@@ -15,6 +15,9 @@ use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind};
 
+/// How often it is told how much has been sent.
+const SENDING_SHOWN: Duration = Duration::from_millis(100);
+
 /// Tells who follows.
 pub(super) type Follow<'a> = Box<dyn FnMut(Event) + Send + 'a>;
 
@@ -59,7 +62,7 @@ impl Execution<'_> {
     pub(super) async fn run(&mut self, transport: &dyn Transport) -> Result<Ended, Error> {
         let stdin = input(self.task).await?;
         let attempt = format!("{:016x}", random()?);
-        for opening in [Opening::AtOnce, Opening::Stepwise] {
+        for opening in Opening::ALL {
             let mut session = Session::open(transport, &self.host.name, opening).await?;
             let outcome = self.exchange(&mut session, &attempt, stdin.as_deref()).await;
             self.progress.bytes_sent += session.writer().written();
@@ -105,6 +108,7 @@ impl Execution<'_> {
         self.request(session, attempt, stdin).await;
         let mut upload = self.upload(session, stdin);
         let mut uploading = true;
+        let mut tick = tokio::time::interval(SENDING_SHOWN);
         let report = loop {
             let next = tokio::select! {
                 biased;
@@ -119,6 +123,11 @@ impl Execution<'_> {
                         return Err(self.cancelled());
                     }
                     session.writer().send(b"cancel\n".to_vec()).await;
+                    continue;
+                }
+                _ = tick.tick(), if uploading => {
+                    let (bytes, total) = (session.writer().written(), session.writer().queued());
+                    (self.follow)(Event::Sending { bytes, total });
                     continue;
                 }
                 next = session.next() => next.map_err(|error| self.broken(error))?,

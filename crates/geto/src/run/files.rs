@@ -1,7 +1,6 @@
 //! The files that a task left, on their way home.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use geto_core::wire::Reply;
@@ -17,11 +16,13 @@ use crate::{Error, ErrorKind};
 /// How many pieces of the archive wait to be unpacked.
 const QUEUE: usize = 16;
 
+/// The most padding that is read after the end of an archive.
+const PADDING_MAX: u64 = 1 << 20;
+
 /// Files that have arrived and stand aside.
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) unpacked: Unpacked,
-    pub(super) directory: PathBuf,
 }
 
 /// Receives the files after the end of the task; `None` when there are none to bring.
@@ -37,6 +38,7 @@ pub(super) async fn receive(
             Next::Reply(Reply::LargeFiles) => break,
             Next::Reply(Reply::Files(bytes)) => {
                 let unpacking = unpacking.get_or_insert_with(|| Unpacking::start(execution));
+                // When it has failed, `finish` tells; the host still has a few frames to get through.
                 unpacking.feed(bytes, execution).await;
             }
             Next::Reply(Reply::FilesEnd) => match unpacking {
@@ -56,10 +58,11 @@ pub(super) async fn receive(
     }
     let mut unpacking = Unpacking::start(execution);
     session.request(["files"]).await;
-    while let Some(bytes) = session.raw().await {
-        unpacking.feed(bytes, execution).await;
+    let mut wanted = true;
+    while wanted && let Some(bytes) = session.raw().await {
+        wanted = unpacking.feed(bytes, execution).await;
     }
-    if session.status() != Some(0) {
+    if wanted && session.status() != Some(0) {
         execution.set_damaged(match session.status() {
             Some(_) => session.stderr(),
             None => "the link broke while files were received".to_owned(),
@@ -72,15 +75,13 @@ pub(super) async fn receive(
 struct Unpacking {
     pieces: mpsc::Sender<Bytes>,
     thread: JoinHandle<Result<Unpacked, Error>>,
-    directory: PathBuf,
     bytes: u64,
 }
 
 impl Unpacking {
     fn start(execution: &Execution<'_>) -> Self {
         let (pieces, receiver) = mpsc::channel(QUEUE);
-        let directory = execution.store.files();
-        let into = directory.clone();
+        let into = execution.store.files();
         let limits = Limits { max_bytes: execution.store.room(), ..Limits::default() };
         let thread = tokio::task::spawn_blocking(move || {
             fs_err::create_dir(&into).map_err(|error| {
@@ -88,18 +89,18 @@ impl Unpacking {
             })?;
             let mut archive = Pieces { receiver, piece: Bytes::new() };
             let unpacked = results::unpack(&mut archive, &into, &limits)?;
-            // What follows the archive's end is padding.
-            drop(io::copy(&mut archive, &mut io::sink()));
+            // What follows the archive's end is padding, up to the size of a tar's record.
+            drop(io::copy(&mut archive.by_ref().take(PADDING_MAX), &mut io::sink()));
             Ok(unpacked)
         });
-        Self { pieces, thread, directory, bytes: 0 }
+        Self { pieces, thread, bytes: 0 }
     }
 
-    async fn feed(&mut self, bytes: Bytes, execution: &mut Execution<'_>) {
+    /// Passes a piece on; false when no more is wanted, since unpacking has ended or failed.
+    async fn feed(&mut self, bytes: Bytes, execution: &mut Execution<'_>) -> bool {
         self.bytes += bytes.len() as u64;
         execution.event(Event::Receiving { bytes: self.bytes });
-        // When it has failed, `finish` tells; the rest is drained so that the host gets through.
-        drop(self.pieces.send(bytes).await);
+        self.pieces.send(bytes).await.is_ok()
     }
 
     async fn finish(self, execution: &mut Execution<'_>) -> Result<Files, Error> {
@@ -108,7 +109,7 @@ impl Unpacking {
             Error::new(ErrorKind::Results, "failed to unpack the files").caused_by(panicked)
         });
         match unpacked.and_then(|unpacked| unpacked) {
-            Ok(unpacked) => Ok(Files { unpacked, directory: self.directory }),
+            Ok(unpacked) => Ok(Files { unpacked }),
             Err(error) => Err(execution.results_error(error.on_host(&execution.host.name))),
         }
     }

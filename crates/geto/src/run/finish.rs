@@ -1,6 +1,6 @@
 //! From a task's end to results that are complete and on disk here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -56,7 +56,11 @@ impl Execution<'_> {
             return Err(self.results_error(error));
         }
         let mut results = self.results(&ended);
-        self.settle(&mut results, ended.files, destination)?;
+        results.directory = self
+            .store
+            .finish(&outcome_file(&results)?)
+            .map_err(|error| self.results_error(error))?;
+        // From here on all is home and on disk, whatever becomes of `--into`.
         if !destination.keep
             && let Err(error) = self.forget(transport, ended.session).await
         {
@@ -65,6 +69,7 @@ impl Execution<'_> {
             self.event(Event::Warning(warning.clone()));
             results.warnings.push(warning);
         }
+        results.files = self.place(&results.directory, ended.files, destination)?;
         Ok(results)
     }
 
@@ -85,7 +90,7 @@ impl Execution<'_> {
                 ));
             }
         }
-        if let Some(Files { unpacked: Unpacked { skipped, .. }, .. }) = &ended.files {
+        if let Some(Files { unpacked: Unpacked { skipped, .. } }) = &ended.files {
             warnings.extend(
                 skipped.iter().map(|name| format!("`{name}` is no file and was not brought")),
             );
@@ -110,30 +115,27 @@ impl Execution<'_> {
         }
     }
 
-    /// Puts everything at its final place.
-    fn settle(
-        &mut self,
-        results: &mut Results,
+    /// Puts the files where the user wants them.
+    fn place(
+        &self,
+        results: &Path,
         files: Option<Files>,
         destination: &Destination,
-    ) -> Result<(), Error> {
-        let file = outcome_file(results)?;
-        results.directory = self.store.finish(&file).map_err(|error| self.results_error(error))?;
-        let Some(files) = files else { return Ok(()) };
-        let stored = results.directory.join("files");
+    ) -> Result<Option<FilesHome>, Error> {
+        let Some(Files { unpacked }) = files else { return Ok(None) };
+        let stored = results.join("files");
         let directory = match &destination.into {
             None => stored,
             Some(into) => {
                 results::place(&stored, into, destination.overwrite).map_err(|error| {
-                    let hint = format!("the files are in `{}`", stored.display());
-                    error.on_host(&self.host.name).of_task(self.id).with_hint(hint)
+                    let advice = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                    let hint = format!("the files are in `{}`{advice}", stored.display());
+                    error.of_task(self.id).with_hint(hint)
                 })?;
                 into.clone()
             }
         };
-        results.files =
-            Some(FilesHome { directory, count: files.unpacked.files, bytes: files.unpacked.bytes });
-        Ok(())
+        Ok(Some(FilesHome { directory, count: unpacked.files, bytes: unpacked.bytes }))
     }
 
     /// Tells the host that the results are home.
@@ -142,15 +144,22 @@ impl Execution<'_> {
         transport: &dyn Transport,
         session: Option<Session>,
     ) -> Result<(), Error> {
-        let mut session = match session {
-            Some(session) => session,
-            None => {
-                // The channel was used up by large files.
-                let session = Session::open(transport, &self.host.name, Opening::AtOnce).await?;
-                session.request(["work", &self.host.remote_work_path]).await;
-                session
+        if let Some(session) = session {
+            return self.remove(session).await.map(drop);
+        }
+        // The channel was used up by large files.
+        for opening in Opening::ALL {
+            let session = Session::open(transport, &self.host.name, opening).await?;
+            session.request(["work", &self.host.remote_work_path]).await;
+            if self.remove(session).await? {
+                return Ok(());
             }
-        };
+        }
+        Ok(())
+    }
+
+    /// Asks for the removal; false when the session has to be opened in another way.
+    async fn remove(&mut self, mut session: Session) -> Result<bool, Error> {
         session.request(["remove", &self.id.to_string()]).await;
         let failed = |session: &Session| {
             session.error(ErrorKind::Host, "failed to remove the task's directory").of_task(self.id)
@@ -158,17 +167,18 @@ impl Execution<'_> {
         let answer = tokio::time::timeout(REMOVE_TIMEOUT, async {
             loop {
                 match session.next().await? {
-                    Next::Reply(Reply::Removed) => return Ok(None),
-                    Next::Reply(Reply::Error { text, .. }) => return Ok(Some(text)),
+                    Next::Reply(Reply::Removed) => return Ok(true),
+                    Next::Reply(Reply::Error { text, .. }) => {
+                        return Err(failed(&session).caused_by(printable(text.as_bytes())));
+                    }
                     Next::Reply(_) => {}
-                    Next::Again | Next::End(_) => return Err(failed(&session)),
+                    Next::Again => return Ok(false),
+                    Next::End(_) => return Err(failed(&session)),
                 }
             }
         });
         match answer.await {
-            Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(text))) => Err(failed(&session).caused_by(printable(text.as_bytes()))),
-            Ok(Err(error)) => Err(error),
+            Ok(answer) => answer,
             Err(elapsed) => Err(failed(&session).caused_by(elapsed)),
         }
     }

@@ -34,6 +34,11 @@ pub(crate) enum Opening {
     Stepwise,
 }
 
+impl Opening {
+    /// The ways to open a session, in the order in which they are tried.
+    pub(crate) const ALL: [Self; 2] = [Self::AtOnce, Self::Stepwise];
+}
+
 /// What is next in a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {

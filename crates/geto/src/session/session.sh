@@ -650,18 +650,18 @@ send_files() {
   # 512 blocks of 512 bytes are small; one more tells that there is more. Whole blocks are never
   # read short, since tar writes nothing else.
   {
-    archive 2>notes
+    (archive) 2>notes
     echo $? >status
   } | dd ibs=512 obs=65536 count=513 >small 2>/dev/null
   g_status=$?
   # shellcheck disable=SC2046  # nine fields
   set -- $(ls -ln small)
-  if [ "$g_status" -ne 0 ] || [ "$5" -gt 262144 ]; then
+  # On a full disk none of these is whole.
+  if [ "$g_status" -ne 0 ] || [ "${5:-262145}" -gt 262144 ] || ! read -r g_status <status; then
     rm -f small
     say large ""
     return
   fi
-  read -r g_status <status
   [ "$g_status" = 0 ] || say damaged "$(dd bs=4096 count=1 <notes 2>/dev/null)"
   printf '%s files %s\n' "$g_nonce" "$5" >&4
   cat small >&4
@@ -715,7 +715,11 @@ request_files() {
 # request remove ID: the results are home; forgets the task, but not that there was one.
 request_remove() {
   g_task=$g_tasks/$1
-  : >"$g_gone/$1"
+  # On a full disk there is room for the tombstone when the files are gone.
+  { : >"$g_gone/$1"; } 2>/dev/null || {
+    rm -rf "$g_task/dir"
+    : >"$g_gone/$1"
+  }
   remove_task
   if [ -e "$g_task" ]; then
     fail remove "$g_task: could not be removed"

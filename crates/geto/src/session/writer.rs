@@ -53,9 +53,14 @@ impl Writer {
         self.written.load(Ordering::Relaxed)
     }
 
+    /// How many bytes are to be written, as far as is known.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
     /// Whether all that was queued is written.
     pub(crate) fn is_idle(&self) -> bool {
-        self.written() == self.queued.load(Ordering::Relaxed)
+        self.written() == self.queued()
     }
 
     /// Returns a writer for blocking code. It must not be used on a thread that runs futures.

@@ -43,6 +43,7 @@ fn runs(server: &Server, data: &Path) {
         fs_err::read(files.directory.join("h")).unwrap(),
         format!("{}\n", server.name()).as_bytes()
     );
+    assert_eq!(results.warnings, [""; 0]);
     assert_eq!(tasks_left(server), Vec::<std::path::PathBuf>::new());
 }
 
@@ -122,4 +123,108 @@ fn a_work_path_that_cannot_be_used_is_a_clear_error() {
         assert!(cause.contains(reason) && cause.contains(".cache/geto"), "{cause}");
         assert_eq!(tasks_left(&server), Vec::<std::path::PathBuf>::new());
     }
+}
+
+/// A disk that runs full while the task runs, or when it ends: what there is comes home, and it is
+/// said that there may be more.
+#[test]
+fn a_full_disk_is_said() {
+    let fill = "head -c 3000000 /dev/zero >big";
+    for (line, code) in [(fill, 1), (&*format!("{fill}; exit 0"), 0)] {
+        let server = Sshd::builder().machine(Machine::new().tmpfs("~/.cache", 1 << 20)).start();
+        let place = Place::of(host(&server));
+        let task = Task::new(Script::from_commands("fill", [line]));
+        let results = runtime()
+            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+        assert_eq!(results.outcome, Outcome::Exited { code });
+        let [warning] = &results.warnings[..] else { panic!("{:?}", results.warnings) };
+        assert!(warning.contains(".cache/geto` on host `server` was full"), "{warning}");
+        assert!(results.files.unwrap().bytes > 900_000);
+        assert_eq!(tasks_left(&server), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+fn a_binary_on_a_path_mounted_noexec_is_refused_and_a_script_runs() {
+    let server = Sshd::builder().machine(Machine::new().noexec("~/.cache")).start();
+    let dir = tempfile::tempdir().unwrap();
+    runs(&server, &data(dir.path()));
+    let place = Place::of(host(&server));
+    let binary = fs_err::read("/bin/true").unwrap();
+    let task = Task::new(Script::from_text("true", binary));
+    let run = |server: &Server| {
+        runtime().block_on(async { place.fleet().run_on_host(&task, server.name()).await })
+    };
+    let error = run(&server).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotStarted);
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("noexec"), "{cause}");
+}
+
+#[test]
+fn a_binary_is_a_script_too() {
+    let server = Sshd::builder().start();
+    let place = Place::of(host(&server));
+    let task = Task::new(Script::from_text("echo", fs_err::read("/bin/echo").unwrap())).arg("hi");
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    assert_eq!(results.stdout().unwrap(), b"hi\n");
+}
+
+/// Nobody could answer a question there.
+#[test]
+fn a_task_that_asks_finds_neither_input_nor_terminal() {
+    let server = Sshd::builder().start();
+    let place = Place::of(host(&server));
+    let line = "read answer || echo end; (: </dev/tty) 2>/dev/null || echo none";
+    let task = Task::new(Script::from_commands("ask", [line]));
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    assert_eq!(results.stdout().unwrap(), b"end\nnone\n");
+}
+
+#[test]
+fn login_runs_under_the_profile_and_setup_before_the_script() {
+    for shell in login_shells() {
+        eprintln!("{}", shell.name);
+        // dash, ksh and mksh read .profile only as login shells; csh has another syntax.
+        let machine = Machine::new()
+            .login_shell(&shell.path)
+            .home_file(".profile", "export FROM_PROFILE=yes\n")
+            .home_file(".zprofile", "export FROM_PROFILE=yes\n")
+            .home_file(".yash_profile", "export FROM_PROFILE=yes\n")
+            .home_file(".login", "setenv FROM_PROFILE yes\n")
+            .home_file(".config/fish/config.fish", "set -x FROM_PROFILE yes\n");
+        let server = Sshd::builder().machine(machine).start();
+        let mut host = host(&server);
+        host.setup = Some("FROM_SETUP='a b'; export FROM_SETUP".to_owned());
+        host.env = vec![("FROM_INI".to_owned(), "x y".into())];
+        let place = Place::of(host);
+        let line = "echo \"$1 $FROM_PROFILE $FROM_SETUP $FROM_INI\"";
+        let mut task = Task::new(Script::from_commands("login", [line])).arg("it's");
+        task.login = true;
+        let results = runtime()
+            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+        let stdout = String::from_utf8(results.stdout().unwrap()).unwrap();
+        assert_eq!(stdout, "it's yes a b x y\n", "{}", shell.name);
+    }
+}
+
+#[test]
+fn the_same_over_a_child_ssh() {
+    let server = Sshd::builder().start();
+    let mut host = host(&server);
+    host.transport = geto::TransportKind::Ssh;
+    let place = Place::of(host);
+    let line = "head -c 1000000 /dev/zero >big; printf '\\0'; printf e >&2; exit 255";
+    let task = Task::new(Script::from_commands("all", [line]));
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    assert_eq!(results.outcome, Outcome::Exited { code: 255 });
+    assert_eq!(results.stdout().unwrap(), b"\0");
+    assert_eq!(results.stderr().unwrap(), b"e");
+    assert_eq!(
+        fs_err::metadata(results.files.unwrap().directory.join("big")).unwrap().len(),
+        1_000_000
+    );
 }
