@@ -1,1 +1,20 @@
-fn main() {}
+//! The command line tool `geto`.
+
+mod app;
+mod args;
+mod events;
+mod exit;
+mod hosts;
+mod output;
+mod printer;
+mod progress;
+mod prompt;
+mod run;
+mod signals;
+mod streams;
+mod task;
+mod trust;
+
+fn main() -> std::process::ExitCode {
+    app::main()
+}

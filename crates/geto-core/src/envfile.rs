@@ -121,9 +121,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn pair(&mut self) -> Result<(String, Secret), EnvFileProblem> {
         let end = self.rest.iter().position(|b| matches!(b, b'=' | b'\n'));
-        let name = match end.map(|end| self.rest.split_at(end)) {
-            Some((name, [b'=', ..])) => name,
-            _ => return Err(EnvFileProblem::NoEquals),
+        let Some((name, [b'=', ..])) = end.map(|end| self.rest.split_at(end)) else {
+            return Err(EnvFileProblem::NoEquals);
         };
         self.skip(name.len() + 1);
         let name = name.trim_ascii();

@@ -75,7 +75,7 @@ pub fn human_bytes(bytes: u64) -> String {
     }
 }
 
-/// Writes a duration for people: `0.3 s`, `42 s`, `5 min 10 s`, `2 h 5 min`, `3 d 4 h`.
+/// Writes a duration for people: `12 ms`, `3.4 s`, `42 s`, `5 min 10 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let pair = |large: u64, unit: &str, small: u64, small_unit: &str| match small {
@@ -83,10 +83,8 @@ pub fn human_duration(duration: Duration) -> String {
         _ => format!("{large} {unit} {small} {small_unit}"),
     };
     match seconds {
-        0..10 => match duration.subsec_millis() / 100 {
-            0 => format!("{seconds} s"),
-            tenths => format!("{seconds}.{tenths} s"),
-        },
+        0 => format!("{} ms", duration.as_millis()),
+        1..10 => format!("{seconds}.{} s", duration.subsec_millis() / 100),
         10..60 => format!("{seconds} s"),
         60..3600 => pair(seconds / 60, "min", seconds % 60, "s"),
         3600..86_400 => pair(seconds / 3600, "h", seconds / 60 % 60, "min"),
@@ -168,7 +166,7 @@ mod tests {
         insta::assert_snapshot!(sizes.join(" | "), @"0 bytes | 1 byte | 1023 bytes | 1.0 KiB | 1.1 MiB | 10.0 GiB | 16777215.9 TiB");
         let durations = [0, 300, 9_940, 42_900, 60_000, 310_000, 7_500_000, 273_600_000]
             .map(|ms| human_duration(Duration::from_millis(ms)));
-        insta::assert_snapshot!(durations.join(" | "), @"0 s | 0.3 s | 9.9 s | 42 s | 1 min | 5 min 10 s | 2 h 5 min | 3 d 4 h");
+        insta::assert_snapshot!(durations.join(" | "), @"0 ms | 300 ms | 9.9 s | 42 s | 1 min | 5 min 10 s | 2 h 5 min | 3 d 4 h");
     }
 
     proptest! {

@@ -5,6 +5,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::EndReport;
 
+/// What the loader says once it reads, if its words were not changed.
+const LOADER_READS: &[u8] = b"\ngeto-loader\n";
 /// What start-up files may print before the session answers; more is an error.
 const NOISE_LIMIT: usize = 1 << 20;
 /// How much of that is kept, for a person.
@@ -118,7 +120,8 @@ impl ReplyParser {
 
     /// What start-up files printed before the first answer, at most 4 KiB of it.
     pub fn noise(&self) -> &[u8] {
-        &self.noise
+        // The loader's own line is the last before the answer.
+        self.noise.strip_suffix(LOADER_READS).unwrap_or(&self.noise)
     }
 
     /// Whether the loader has said that it reads.
@@ -187,7 +190,7 @@ impl ReplyParser {
     /// Drops what comes before the nonce; returns whether it was found.
     fn skip_noise(&mut self) -> Result<bool, WireError> {
         // Both words are shorter than a nonce, so that the part that stays has room for them.
-        self.loader_reads |= contains(&self.buffer, b"\ngeto-loader\n");
+        self.loader_reads |= contains(&self.buffer, LOADER_READS);
         self.must_repeat |= contains(&self.buffer, b"\ngeto-again\n");
         let found = self.buffer.windows(self.nonce.len()).position(|w| w == self.nonce);
         // The end of the buffer may be the beginning of the nonce.

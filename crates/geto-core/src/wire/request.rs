@@ -195,7 +195,7 @@ impl<'a> Interpreter<'a> {
         let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
         let command = line.strip_prefix(b"#!").unwrap_or_default().trim_ascii();
-        let end = command.iter().position(|byte| blank(byte)).unwrap_or(command.len());
+        let end = command.iter().position(blank).unwrap_or(command.len());
         let (path, option) = command.split_at(end);
         match path {
             b"" => Some(Self { path: b"/bin/sh", option: b"" }),

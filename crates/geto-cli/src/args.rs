@@ -1,0 +1,265 @@
+//! The command line, as clap reads it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+use geto::units::{parse_duration, parse_size};
+
+/// Run a script on another machine as if it ran here
+#[derive(Debug, Parser)]
+#[command(name = "geto", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What is wrong with it, or help that was asked for.
+    pub(crate) fn read(line: &[OsString]) -> Result<Self, clap::Error> {
+        let mut cli = Self::try_parse_from(line)?;
+        if let Command::Run(args) = &mut cli.command {
+            // The words are the end of the line, whatever is in them.
+            let before = line.len().checked_sub(args.what.words.len() + 1);
+            let before = before.and_then(|before| line.get(before));
+            args.what.is_behind_dashes = before.is_some_and(|word| word == "--");
+        }
+        Ok(cli)
+    }
+}
+
+/// What geto is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one task on one host
+    ///
+    /// Streams the output of the task and ends with its exit code. The files that the script leaves
+    /// in its directory come home.
+    #[command(override_usage = RUN_USAGE, after_long_help = RUN_EXIT_CODES)]
+    Run(Box<RunArgs>),
+    /// Show whether each host can be reached and logged into
+    Hosts(HostsArgs),
+    /// Learn the keys of hosts
+    ///
+    /// Fetches the host keys, shows their fingerprints, asks, and adds them to known_hosts. Compare
+    /// the fingerprints with what the administrators of the hosts say.
+    Trust(TrustArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory, which must exist
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+const RUN_USAGE: &str = "geto run [OPTIONS] SCRIPT [ARG]...
+       geto run [OPTIONS] -c LINE... [-- ARG...]
+       geto run [OPTIONS] -- COMMAND [ARG]...";
+
+const RUN_EXIT_CODES: &str = "Exit codes:
+  the script's own; 128+N when signal N ended it
+  2    the command line or the configuration is wrong
+  123  lost: the task was started, and its end is unknown or its results are not whole
+  124  timed out
+  125  not started: safe to run again
+  130  ended with Ctrl-C";
+
+/// Which configuration, and how hosts are connected to.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// Read this configuration [default: $GETO_CONFIG, ./geto.ini,
+    /// $XDG_CONFIG_HOME/geto/geto.ini or /etc/geto.ini, the first found]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Give up connecting after this time; 90, 90s, 5m [default: 15s]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) connect_timeout: Option<Duration>,
+}
+
+/// How much is said, and in which form.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print one event an object a line on stdout instead of the output (see docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Print errors only, beside the task's own output
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Say more: the time to connect, directories, bytes
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// `geto run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) what: WhatArgs,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    #[command(flatten)]
+    pub(crate) home: HomeArgs,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    /// Run on this host: a name, glob or @tag of geto.ini, a Host of ssh_config,
+    /// [user@]addr[:port], ssh://[user@]host[:port], or `local`; several with commas
+    #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub(crate) hosts: Vec<String>,
+
+    /// Say what would run where, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What is run.
+#[derive(Debug, Args)]
+pub(crate) struct WhatArgs {
+    /// Run these lines as a script; what follows `--` are its arguments
+    #[arg(short, long, value_name = "LINE", num_args = 1.., action = clap::ArgAction::Append)]
+    pub(crate) commands: Option<Vec<OsString>>,
+
+    /// The script, run by the interpreter that its first line names (without one: /bin/sh), and its
+    /// arguments; `-` reads the script from stdin. Behind `--`, a command of the host and its
+    /// arguments, run as it stands without a shell
+    #[arg(
+        value_name = "SCRIPT",
+        value_hint = ValueHint::CommandWithArguments,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) words: Vec<OsString>,
+
+    /// Whether `--` stands before the words: clap does not tell.
+    #[arg(skip)]
+    pub(crate) is_behind_dashes: bool,
+}
+
+/// What belongs to the task.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// Send this file or directory, seen as DEPS/<its name>
+    #[arg(short, long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) dep: Vec<PathBuf>,
+
+    /// Send this file or directory, seen as DEPS/NAME
+    #[arg(long, num_args = 2, value_names = ["NAME", "PATH"], action = clap::ArgAction::Append)]
+    pub(crate) dep_as: Vec<OsString>,
+
+    /// Leave out what this pattern matches in directories that are sent, in gitignore syntax
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Leave out what .gitignore files in directories that are sent name
+    #[arg(long)]
+    pub(crate) gitignore: bool,
+
+    /// Set a variable for the task; `-e K` takes the value from here
+    #[arg(short, long, value_name = "K[=V]")]
+    pub(crate) env: Vec<OsString>,
+
+    /// Set the variables that this file lists, one K=V a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) env_file: Vec<PathBuf>,
+
+    /// End the task after this time, from the start of the script; 90, 90s, 5m, 2h
+    /// [default: 0, never]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Name the script [default: its file name without suffix]
+    #[arg(short, long)]
+    pub(crate) name: Option<String>,
+
+    /// Give the task the stdin of geto, or the content of FILE [default: /dev/null]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub(crate) stdin: Option<Option<PathBuf>>,
+
+    /// Run under the profile of the login shell
+    #[arg(long)]
+    pub(crate) login: bool,
+
+    /// Leave processes alone that the script leaves behind
+    #[arg(long)]
+    pub(crate) leave: bool,
+}
+
+/// What comes home.
+#[derive(Debug, Args)]
+pub(crate) struct HomeArgs {
+    /// Bring these files home [default: all that the script left, DEPS apart]
+    #[arg(long, value_name = "GLOB", conflicts_with = "no_files")]
+    pub(crate) bring: Vec<String>,
+
+    /// Bring no files home
+    #[arg(long)]
+    pub(crate) no_files: bool,
+
+    /// Bring at most this much home; bytes, or 512K, 10M, 2G [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_results: Option<u64>,
+
+    /// Put the files into this directory [default: <local_work_path>/<task id>/files]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "no_files")]
+    pub(crate) into: Option<PathBuf>,
+
+    /// Replace files that are there already
+    #[arg(long, requires = "into")]
+    pub(crate) overwrite: bool,
+
+    /// Keep the task's directory on the host
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `geto hosts`.
+#[derive(Debug, Args)]
+pub(crate) struct HostsArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    /// Ask only these hosts, given as for `geto run` [default: all of geto.ini]
+    #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// `geto trust`.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+
+    /// The hosts, given as for `geto run`
+    #[arg(required = true, value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub(crate) hosts: Vec<String>,
+
+    /// Add the keys without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// A time in which something can happen.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it takes at least a second".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}

@@ -1,0 +1,177 @@
+//! What happens to a task, shown as it happens.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use geto::bytes::Bytes;
+use geto::units::{human_bytes, human_duration};
+use geto::{Canceller, Event, Outcome, TaskId};
+use serde_json::json;
+
+use crate::output::{Output, Stream};
+use crate::printer::{Form, Printer};
+use crate::progress::Progress;
+
+/// Where the task is, as far as it is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Whereabouts(Arc<Mutex<Place>>);
+
+#[derive(Debug)]
+struct Place {
+    id: TaskId,
+    host: String,
+    connected: bool,
+    directory: Option<String>,
+}
+
+impl Whereabouts {
+    /// Makes those of a task that is to run on `host`.
+    pub(crate) fn new(id: TaskId, host: &str) -> Self {
+        let place = Place { id, host: host.to_owned(), connected: false, directory: None };
+        Self(Arc::new(Mutex::new(place)))
+    }
+
+    /// Whether the script is known to have started.
+    pub(crate) fn is_started(&self) -> bool {
+        self.with(|place| place.directory.is_some())
+    }
+
+    /// Says that geto leaves the task, and how to find it.
+    pub(crate) fn tell(&self, printer: Printer) {
+        self.with(|Place { id, host, connected, directory }| {
+            let text = match directory {
+                Some(directory) => format!(
+                    "task {id} goes on on host `{host}`; its files are in `{directory}`, its \
+                     output and outcome beside it"
+                ),
+                None if *connected => format!(
+                    "task {id} was not seen to start on host `{host}`; if it did, it is in \
+                     `tasks/{id}` below the work path there"
+                ),
+                None => "the task was not started".to_owned(),
+            };
+            let object = json!({
+                "event": "left", "task": id.to_string(), "host": host, "directory": directory,
+            });
+            printer.insist(&text, &object);
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Place) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Shows events.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) printer: Printer,
+    pub(crate) output: Output,
+    pub(crate) canceller: Canceller,
+    pub(crate) whereabouts: Whereabouts,
+    pub(crate) progress: Progress,
+}
+
+impl Follower {
+    /// Shows what has happened.
+    pub(crate) fn take(&mut self, event: Event) {
+        match self.printer.form() {
+            Form::Text => self.show(event),
+            Form::Json => self.show_object(event),
+        }
+    }
+
+    fn show(&mut self, event: Event) {
+        let printer = self.printer;
+        match event {
+            Event::Connecting { host } => printer.detail(&format!("connecting to `{host}`")),
+            Event::Connected { host, login } => {
+                self.whereabouts.with(|place| place.connected = true);
+                printer.detail(&format!("logged into `{host}` after {}", human_duration(login)));
+            }
+            Event::Sending { bytes, total } => self.progress.sending(bytes, total),
+            Event::Started { host, directory, .. } => {
+                self.progress.done();
+                printer.detail(&format!("started on `{host}` in `{directory}`"));
+                self.whereabouts.with(|place| place.directory = Some(directory));
+            }
+            Event::Stdout(bytes) => self.pass_on(Stream::Stdout, bytes),
+            Event::Stderr(bytes) => self.pass_on(Stream::Stderr, bytes),
+            Event::Ended { outcome, run_time } => {
+                let text = format!("{outcome} after {}", human_duration(run_time));
+                match outcome {
+                    Outcome::Exited { .. } => printer.detail(&text),
+                    _ => printer.note(&text),
+                }
+            }
+            Event::Receiving { bytes } => self.progress.receiving(bytes),
+            Event::Warning(text) => printer.warning(&text),
+            _ => {}
+        }
+    }
+
+    fn show_object(&mut self, event: Event) {
+        let object = match event {
+            Event::Connecting { host } => json!({ "event": "connecting", "host": host }),
+            Event::Connected { host, login } => {
+                self.whereabouts.with(|place| place.connected = true);
+                json!({ "event": "connected", "host": host, "login": login.as_secs_f64() })
+            }
+            Event::Started { id, host, directory } => {
+                self.whereabouts.with(|place| place.directory = Some(directory.clone()));
+                let task = id.to_string();
+                json!({ "event": "started", "task": task, "host": host, "directory": directory })
+            }
+            Event::Stdout(bytes) => chunk("stdout", &bytes),
+            Event::Stderr(bytes) => chunk("stderr", &bytes),
+            Event::Ended { outcome, run_time } => {
+                let mut object = json!({ "event": "ended", "run_time": run_time.as_secs_f64() });
+                merge(&mut object, &serde_json::to_value(&outcome).unwrap_or_default());
+                object
+            }
+            Event::Warning(text) => json!({ "event": "warning", "message": text }),
+            _ => return,
+        };
+        self.pass_on(Stream::Stdout, line(&object));
+    }
+
+    fn pass_on(&self, stream: Stream, bytes: Bytes) {
+        if self.output.write(stream, bytes).is_err() {
+            // As a process here would be ended when nobody reads what it writes.
+            self.canceller.cancel();
+        }
+    }
+}
+
+/// Output as an object: text where it is text, else base64.
+fn chunk(event: &str, bytes: &[u8]) -> serde_json::Value {
+    use base64::Engine as _;
+
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!({ "event": event, "text": text }),
+        Err(_) => {
+            let base64 = base64::engine::general_purpose::STANDARD.encode(bytes);
+            json!({ "event": event, "base64": base64 })
+        }
+    }
+}
+
+/// Adds the members of another object.
+pub(crate) fn merge(object: &mut serde_json::Value, other: &serde_json::Value) {
+    if let (Some(object), Some(other)) = (object.as_object_mut(), other.as_object()) {
+        object.extend(other.clone());
+    }
+}
+
+/// An object as a line.
+pub(crate) fn line(object: &serde_json::Value) -> Bytes {
+    Bytes::from(format!("{object}\n"))
+}
+
+/// Says how much came home and where to.
+pub(crate) fn files_line(files: &geto::FilesHome) -> String {
+    let count = match files.count {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    format!("{count}, {} in `{}`", human_bytes(files.bytes), files.directory.display())
+}

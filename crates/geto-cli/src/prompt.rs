@@ -1,0 +1,122 @@
+//! Asking whoever sits at the terminal, or SSH_ASKPASS.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStringExt;
+use std::process::{Command, Stdio};
+
+use geto::Secret;
+use geto::transport::Prompter;
+use rustix::termios::{self, OptionalActions, Termios};
+
+/// The terminal that controls this process; where there is none, or ssh would not use it either,
+/// the program that `SSH_ASKPASS` names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal;
+
+impl Prompter for Terminal {
+    fn secret(&self, prompt: &str, echo: bool) -> Option<Secret> {
+        match way()? {
+            Way::Terminal(_) if !echo => {
+                let answer = rpassword::prompt_password(prompt).ok()?;
+                Some(Secret::from(answer.as_str()))
+            }
+            Way::Terminal(terminal) => read_line(terminal, prompt).as_deref().map(Secret::from),
+            Way::Program(program) => ask_program(&program, prompt, None),
+        }
+    }
+
+    fn confirm(&self, question: &str) -> bool {
+        let answer = match way() {
+            None => None,
+            Some(Way::Terminal(terminal)) => {
+                let question = format!("{question} (yes/no) ");
+                return read_line(terminal, &question)
+                    .is_some_and(|answer| answer.trim().eq_ignore_ascii_case("yes"));
+            }
+            Some(Way::Program(program)) => ask_program(&program, question, Some("confirm")),
+        };
+        // As ssh takes it: an empty answer is a press on OK.
+        answer.is_some_and(|answer| {
+            answer.expose().is_empty() || answer.expose().eq_ignore_ascii_case(b"yes")
+        })
+    }
+
+    fn is_nobody(&self) -> bool {
+        way().is_none()
+    }
+}
+
+/// A way to ask.
+enum Way {
+    Terminal(File),
+    Program(std::ffi::OsString),
+}
+
+/// How ssh(1) would ask: see `SSH_ASKPASS` and `SSH_ASKPASS_REQUIRE` there.
+fn way() -> Option<Way> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let require = set("SSH_ASKPASS_REQUIRE").map(OsStringExt::into_vec).unwrap_or_default();
+    let program = || set("SSH_ASKPASS").map(Way::Program);
+    let has_display = || set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some();
+    match require.as_slice() {
+        b"never" => terminal(),
+        b"force" => program(),
+        b"prefer" => program().or_else(terminal),
+        _ => terminal().or_else(|| program().filter(|_| has_display())),
+    }
+}
+
+/// The terminal, when whoever sits at it can answer: a process in the background would be stopped.
+fn terminal() -> Option<Way> {
+    let terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
+    let terminal = terminal.into_parts().0;
+    let in_front = termios::tcgetpgrp(&terminal).ok()?;
+    (in_front == rustix::process::getpgrp()).then_some(Way::Terminal(terminal))
+}
+
+fn read_line(mut terminal: File, question: &str) -> Option<String> {
+    terminal.write_all(question.as_bytes()).ok()?;
+    let mut line = String::new();
+    let read = BufReader::new(terminal).read_line(&mut line).ok()?;
+    (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn ask_program(program: &std::ffi::OsStr, prompt: &str, kind: Option<&str>) -> Option<Secret> {
+    let mut command = Command::new(program);
+    command.arg(prompt).stdin(Stdio::null()).stderr(Stdio::inherit());
+    if let Some(kind) = kind {
+        command.env("SSH_ASKPASS_PROMPT", kind);
+    }
+    let mut output = command.output().ok().filter(|output| output.status.success())?;
+    let end = output.stdout.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    output.stdout.truncate(end.unwrap_or(output.stdout.len()));
+    Some(Secret::new(output.stdout))
+}
+
+/// How the terminal was when geto was started.
+#[derive(Debug)]
+pub(crate) struct Remembered(Option<(File, Termios)>);
+
+/// Remembers how the terminal is.
+pub(crate) fn remember_terminal() -> Remembered {
+    let terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok();
+    Remembered(terminal.and_then(|terminal| {
+        let terminal = terminal.into_parts().0;
+        let how = termios::tcgetattr(&terminal).ok()?;
+        Some((terminal, how))
+    }))
+}
+
+impl Remembered {
+    /// Puts the terminal back, if geto was left while it hid what is typed.
+    pub(crate) fn restore(&self) {
+        if let Some((terminal, how)) = &self.0
+            && termios::tcgetattr(terminal).is_ok_and(|now| now.local_modes != how.local_modes)
+            && termios::tcgetpgrp(terminal).is_ok_and(|front| front == rustix::process::getpgrp())
+        {
+            // Where that fails there is nothing left to do.
+            termios::tcsetattr(terminal, OptionalActions::Now, how).ok();
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `geto run`.
+
+use geto::units::{human_bytes, human_duration};
+use geto::{Error, ErrorKind, ExitCode, Fleet, Host, Results, ScriptBody, Task, TransportKind};
+use serde_json::json;
+
+use crate::app::{block_on, fleet, unwritten};
+use crate::args::RunArgs;
+use crate::events::{Follower, Whereabouts, files_line, line, merge};
+use crate::exit;
+use crate::output::{Output, Stream};
+use crate::printer::{Form, Printer};
+use crate::progress::Progress;
+use crate::signals::Signals;
+use crate::task::task;
+
+/// Runs one task on one host.
+pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<ExitCode, Error> {
+    let task = task(args)?;
+    let fleet = fleet(&args.connect)?;
+    block_on(async {
+        let host = choose(args, &fleet, printer).await?;
+        match args.dry_run {
+            true => dry_run(args, &fleet, &task, &host, printer).await,
+            false => execute(args, &fleet, &task, host, printer).await,
+        }
+    })
+}
+
+/// The one host that is meant.
+async fn choose(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<Host, Error> {
+    let mut hosts = fleet.select(&args.hosts, &[]).await?;
+    match (hosts.pop(), hosts.len()) {
+        (Some(host), 0) => Ok(host),
+        (None, _) => {
+            printer.note("no host is named and there is no geto.ini: running on `local`");
+            Ok(fleet.settings().local_host())
+        }
+        (Some(last), more) => {
+            let names: Vec<&str> =
+                hosts.iter().chain([&last]).take(5).map(|host| host.name.as_str()).collect();
+            let names = names.join("`, `");
+            let and_so_on = if more + 1 > 5 { ", …" } else { "" };
+            Err(Error::new(ErrorKind::Usage, format!("failed to choose among {} hosts", more + 1))
+                .caused_by(format!("a task runs on one host; there are `{names}`{and_so_on}"))
+                .with_hint(format!("name one with `-H {}`", last.name)))
+        }
+    }
+}
+
+async fn execute(
+    args: &RunArgs,
+    fleet: &Fleet,
+    task: &Task,
+    host: Host,
+    printer: Printer,
+) -> Result<ExitCode, Error> {
+    let name = host.name.clone();
+    let mut run = fleet.run_on(task, host).keep(args.home.keep).overwrite(args.home.overwrite);
+    if let Some(into) = &args.home.into {
+        run = run.into_dir(into);
+    }
+    let whereabouts = Whereabouts::new(run.id(), &name);
+    let output = Output::start();
+    let signals = Signals::catch().map_err(|error| {
+        Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)
+    })?;
+    let canceller = run.canceller();
+    // A task of its own: while the output waits for its reader, signals still count.
+    let mut asked_to_end = tokio::spawn(signals.watch(
+        canceller.clone(),
+        output.clone(),
+        whereabouts.clone(),
+        printer,
+    ));
+    let mut follower = Follower {
+        printer,
+        output: output.clone(),
+        canceller,
+        whereabouts: whereabouts.clone(),
+        progress: Progress::new(printer, &name),
+    };
+    let running = run.follow(move |event| follower.take(event));
+    let ended = tokio::select! {
+        ended = async { running.await } => ended,
+        code = &mut asked_to_end => {
+            whereabouts.tell(printer);
+            return Ok(code.unwrap_or(exit::TERMINATED));
+        }
+    };
+    let told = ended.map(|results| {
+        tell(&results, printer, &output);
+        results.outcome.exit_code()
+    });
+    match output.finish() {
+        // What the task ended with says nothing about output that nobody took.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit::OUTPUT_GONE),
+        Err(error) => Err(unwritten(error)),
+        Ok(()) => told,
+    }
+}
+
+/// Says what came home.
+fn tell(results: &Results, printer: Printer, output: &Output) {
+    if printer.form() == Form::Json {
+        let mut object = json!({
+            "event": "results",
+            "directory": results.directory,
+            "files": results.files.as_ref().map(|files| json!({
+                "directory": files.directory, "count": files.count, "bytes": files.bytes,
+            })),
+        });
+        let outcome = fs_err::read(results.directory.join("outcome.json")).ok();
+        if let Some(Ok(outcome)) = outcome.map(|text| serde_json::from_slice(&text)) {
+            merge(&mut object, &outcome);
+        }
+        // When it can't be written, `finish` tells.
+        drop(output.write(Stream::Stdout, line(&object)));
+        return;
+    }
+    // Behind all that the task wrote.
+    drop(output.finish());
+    printer.detail(&format!(
+        "ran {} with {} of processor time; sent {}, received {}",
+        human_duration(results.run_time),
+        human_duration(results.cpu_time),
+        human_bytes(results.bytes_sent),
+        human_bytes(results.bytes_received),
+    ));
+    match &results.files {
+        Some(files) => printer.note(&files_line(files)),
+        None => printer.detail(&format!("output in `{}`", results.directory.display())),
+    }
+}
+
+/// Says what would be done, and does nothing.
+async fn dry_run(
+    args: &RunArgs,
+    fleet: &Fleet,
+    task: &Task,
+    host: &Host,
+    printer: Printer,
+) -> Result<ExitCode, Error> {
+    let plan = fleet.plan(task).await?;
+    let transport = match host.transport {
+        TransportKind::Local => "local",
+        TransportKind::Ssh => "ssh",
+        _ => "native",
+    };
+    let results = args.home.into.clone().unwrap_or_else(|| fleet.local_work_path().to_owned());
+    let names: Vec<&str> = task.env.iter().map(|(name, _)| name.as_str()).collect();
+    let size = match task.script.body() {
+        ScriptBody::Text(text) => human_bytes(text.len() as u64),
+        _ => "a command".to_owned(),
+    };
+    if printer.form() == Form::Json {
+        let dependencies: Vec<_> = plan
+            .dependencies
+            .iter()
+            .map(|dependency| {
+                json!({
+                    "name": dependency.name, "path": dependency.path,
+                    "files": dependency.files, "bytes": dependency.bytes,
+                })
+            })
+            .collect();
+        let object = json!({
+            "event": "plan", "host": host.name, "transport": transport,
+            "script": task.script.name(), "arguments": task.args.len(), "variables": names,
+            "dependencies": dependencies, "results": results,
+            "timeout": task.timeout.map(|timeout| timeout.as_secs()),
+        });
+        printer.object(&object).map_err(unwritten)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    printer.note(&format!("would run `{}` ({size}) on `{}`", task.script.name(), host.name));
+    for dependency in &plan.dependencies {
+        printer.note(&format!(
+            "would send `{}` as DEPS/{}: {} files, {}",
+            dependency.path.display(),
+            dependency.name,
+            dependency.files,
+            human_bytes(dependency.bytes),
+        ));
+    }
+    if !names.is_empty() {
+        printer.note(&format!("would set {}", names.join(", ")));
+    }
+    if let Some(timeout) = task.timeout {
+        printer.note(&format!("would end it after {}", human_duration(timeout)));
+    }
+    printer.note(&format!("would put results into `{}`", results.display()));
+    Ok(ExitCode::SUCCESS)
+}

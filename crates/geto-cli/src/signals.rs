@@ -1,0 +1,88 @@
+//! What geto does when it is asked to end.
+
+use std::io;
+
+use geto::{Canceller, ExitCode};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::events::Whereabouts;
+use crate::exit;
+use crate::output::Output;
+use crate::printer::Printer;
+
+/// The signals that ask geto to end, caught from now on.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Catches them. What was ignored when geto was started stays ignored: `nohup` and shells
+    /// that start something in the background mean it.
+    ///
+    /// # Errors
+    /// When the system does not let geto do so.
+    pub(crate) fn catch() -> io::Result<Self> {
+        let ignored = ignored();
+        let catch = |kind: SignalKind| match ignored >> (kind.as_raw_value() - 1) & 1 {
+            1 => Ok(None),
+            _ => signal(kind).map(Some),
+        };
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Ends the task at the first Ctrl-C. Returns when geto is to leave it alone and end, and with
+    /// what.
+    pub(crate) async fn watch(
+        mut self,
+        canceller: Canceller,
+        output: Output,
+        whereabouts: Whereabouts,
+        printer: Printer,
+    ) -> ExitCode {
+        let mut interrupted = false;
+        let code = loop {
+            tokio::select! {
+                () = next(&mut self.interrupt) => {
+                    if interrupted {
+                        break ExitCode::INTERRUPTED;
+                    }
+                    interrupted = true;
+                    canceller.cancel();
+                    output.hurry();
+                    if whereabouts.is_started() {
+                        printer.note("ending the task; Ctrl-C once more leaves it");
+                    }
+                }
+                () = next(&mut self.terminate) => break exit::TERMINATED,
+                () = next(&mut self.hangup) => break exit::HANGUP,
+            }
+        };
+        output.hurry();
+        code
+    }
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    let received = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if received.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The signals that this process ignores, a bit each, as proc(5) has them; none where there is no
+/// such file.
+fn ignored() -> u64 {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}

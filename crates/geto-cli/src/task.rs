@@ -1,0 +1,167 @@
+//! From arguments to a task.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use geto::envfile::{EnvWord, parse_env_file, parse_env_word};
+use geto::text::printable;
+use geto::{Bring, Dependency, Error, ErrorKind, Script, Secret, Stdin, Task};
+
+use crate::args::{HomeArgs, RunArgs, TaskArgs, WhatArgs};
+
+/// Makes the task that the arguments describe. It may read stdin to its end.
+pub(crate) fn task(args: &RunArgs) -> Result<Task, Error> {
+    let (script, words) = script(&args.what, &args.task)?;
+    let script = match &args.task.name {
+        Some(name) => script.named(name),
+        None => script,
+    };
+    let mut task = Task::new(script);
+    task.args = words.into_iter().map(OsString::into_vec).collect();
+    task.env = variables(&args.task)?;
+    task.dependencies = dependencies(&args.task)?;
+    task.timeout = args.task.timeout.filter(|timeout| !timeout.is_zero());
+    task.stdin = stdin(args.task.stdin.as_ref())?;
+    task.login = args.task.login;
+    task.leave = args.task.leave;
+    task.bring = bring(&args.home);
+    task.max_results = args.home.max_results;
+    let invalid = |error| usage("the task can't be run").caused_by(error);
+    task.check().map_err(invalid)?;
+    Ok(task)
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Usage, message)
+}
+
+/// The script and its arguments.
+fn script(what: &WhatArgs, task: &TaskArgs) -> Result<(Script, Vec<OsString>), Error> {
+    let words = &what.words;
+    if let Some(lines) = &what.commands {
+        if let (Some(word), false) = (words.first(), what.is_behind_dashes) {
+            return Err(usage(format!("`{}` is one script too many", shown(word)))
+                .with_hint("with `-c`, arguments stand behind `--`"));
+        }
+        let lines = lines.iter().map(|line| line.as_bytes());
+        return Ok((Script::from_commands("commands", lines), words.clone()));
+    }
+    let Some((first, others)) = words.split_first() else {
+        return Err(usage("there is nothing to run")
+            .with_hint("name a SCRIPT, or give `-c LINE` or `-- COMMAND`"));
+    };
+    let path = Path::new(first);
+    if what.is_behind_dashes {
+        let argv = words.iter().map(|word| word.as_bytes());
+        return Ok((Script::from_argv(name_of(path), argv), Vec::new()));
+    }
+    let script = if first == "-" {
+        if task.stdin == Some(None) {
+            return Err(usage("the script and its input can't both be read from stdin")
+                .with_hint("name a file with `--stdin=FILE`"));
+        }
+        Script::from_text("stdin", read_stdin()?)
+    } else {
+        Script::from_text(name_of(path), read_script(path)?)
+    };
+    Ok((script, others.to_vec()))
+}
+
+fn read_script(path: &Path) -> Result<Vec<u8>, Error> {
+    let shown = shown(path.as_os_str());
+    let failed = || usage(format!("failed to read the script `{shown}`"));
+    let hint = || {
+        format!(
+            "to run a command of the host, write `-- {shown}`; to run a line of shell, `-c LINE`"
+        )
+    };
+    match fs_err::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(failed().caused_by("it is a directory").with_hint(hint()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(failed().caused_by("there is no such file").with_hint(hint()))
+        }
+        _ => fs_err::read(path).map_err(|error| failed().caused_by(error)),
+    }
+}
+
+/// The file name without suffix; characters that can't stand in a name become `_`.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or(OsStr::new("script"));
+    let printable = |c: char| if c.is_control() { '_' } else { c };
+    stem.to_string_lossy().chars().map(printable).collect()
+}
+
+fn read_stdin() -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::new(ErrorKind::Local, "failed to read stdin").caused_by(error))?;
+    Ok(bytes)
+}
+
+fn stdin(option: Option<&Option<PathBuf>>) -> Result<Stdin, Error> {
+    Ok(match option {
+        None => Stdin::Null,
+        Some(None) => Stdin::Bytes(read_stdin()?),
+        Some(Some(path)) => Stdin::File(path.clone()),
+    })
+}
+
+/// Files first, so that options win over them.
+fn variables(args: &TaskArgs) -> Result<Vec<(String, Secret)>, Error> {
+    let mut variables = Vec::new();
+    for path in &args.env_file {
+        let shown = shown(path.as_os_str());
+        let failed = || usage(format!("failed to read the variables of `{shown}`"));
+        let text = fs_err::read(path).map_err(|error| failed().caused_by(error))?;
+        let pairs = parse_env_file(&shown, &text).map_err(|error| failed().caused_by(error))?;
+        variables.extend(pairs);
+    }
+    for word in &args.env {
+        let wrong = |error| usage("failed to set a variable of the task").caused_by(error);
+        variables.push(match parse_env_word(word.as_bytes()).map_err(wrong)? {
+            EnvWord::Set(name, value) => (name, value),
+            EnvWord::Inherit(name) => {
+                let value = std::env::var_os(&name).ok_or_else(|| {
+                    usage(format!("the variable `{name}` is not set here"))
+                        .with_hint(format!("`-e {name}=VALUE` gives it a value"))
+                })?;
+                (name, Secret::new(value.into_vec()))
+            }
+        });
+    }
+    Ok(variables)
+}
+
+fn dependencies(args: &TaskArgs) -> Result<Vec<Dependency>, Error> {
+    let mut dependencies: Vec<Dependency> = args.dep.iter().map(Dependency::new).collect();
+    for pair in args.dep_as.chunks(2) {
+        let [name, path] = pair else { continue };
+        let name = name.to_str().ok_or_else(|| {
+            usage(format!("`{}` is no name for a dependency: it is not UTF-8", shown(name)))
+        })?;
+        dependencies.push(Dependency::new(path).named(name));
+    }
+    for dependency in &mut dependencies {
+        dependency.exclude.clone_from(&args.exclude);
+        dependency.gitignore = args.gitignore;
+    }
+    Ok(dependencies)
+}
+
+fn bring(args: &HomeArgs) -> Bring {
+    match (args.no_files, args.bring.is_empty()) {
+        (true, _) => Bring::Nothing,
+        (false, true) => Bring::All,
+        (false, false) => Bring::Globs(args.bring.clone()),
+    }
+}
+
+fn shown(text: &OsStr) -> String {
+    printable(text.as_bytes())
+}
