@@ -95,11 +95,11 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Print errors only, beside the task's own output
+    /// Print nothing but errors and what the task prints
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Say more: the time to connect, directories, bytes
+    /// Say more: times, directories, bytes
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -119,7 +119,8 @@ pub(crate) struct RunArgs {
     pub(crate) output: OutputArgs,
 
     /// Run on this host: a name, glob or @tag of geto.ini, a Host of ssh_config,
-    /// [user@]addr[:port], ssh://[user@]host[:port], or `local`; several with commas
+    /// [user@]addr[:port], ssh://[user@]host[:port], or `local` [default: the only host of
+    /// geto.ini]
     #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub(crate) hosts: Vec<String>,
 
@@ -236,7 +237,7 @@ pub(crate) struct HostsArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 
-    /// Ask only these hosts, given as for `geto run` [default: all of geto.ini]
+    /// Ask only these hosts, given as for `geto run`, several with commas [default: all of geto.ini]
     #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub(crate) hosts: Vec<String>,
 }

@@ -13,22 +13,30 @@ use crate::printer::Printer;
 /// The signals that ask geto to end, caught from now on.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    interrupt: Option<Signal>,
-    terminate: Option<Signal>,
-    hangup: Option<Signal>,
+    interrupt: Caught,
+    terminate: Caught,
+    hangup: Caught,
+}
+
+#[derive(Debug)]
+struct Caught {
+    signal: Signal,
+    /// It was ignored when geto was started.
+    ignored: bool,
 }
 
 impl Signals {
-    /// Catches them. What was ignored when geto was started stays ignored: `nohup` and shells
-    /// that start something in the background mean it.
+    /// Catches them. What was ignored when geto was started is caught and has no effect: `nohup`
+    /// and shells that start something in the background mean geto. A task on this machine would
+    /// inherit what is ignored, but not what is caught.
     ///
     /// # Errors
     /// When the system does not let geto do so.
     pub(crate) fn catch() -> io::Result<Self> {
         let ignored = ignored();
-        let catch = |kind: SignalKind| match ignored >> (kind.as_raw_value() - 1) & 1 {
-            1 => Ok(None),
-            _ => signal(kind).map(Some),
+        let catch = |kind: SignalKind| {
+            let ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            signal(kind).map(|signal| Caught { signal, ignored })
         };
         Ok(Self {
             interrupt: catch(SignalKind::interrupt())?,
@@ -49,7 +57,7 @@ impl Signals {
         let mut interrupted = false;
         let code = loop {
             tokio::select! {
-                () = next(&mut self.interrupt) => {
+                () = self.interrupt.next() => {
                     if interrupted {
                         break ExitCode::INTERRUPTED;
                     }
@@ -60,8 +68,8 @@ impl Signals {
                         printer.note("ending the task; Ctrl-C once more leaves it");
                     }
                 }
-                () = next(&mut self.terminate) => break exit::TERMINATED,
-                () = next(&mut self.hangup) => break exit::HANGUP,
+                () = self.terminate.next() => break exit::TERMINATED,
+                () = self.hangup.next() => break exit::HANGUP,
             }
         };
         output.hurry();
@@ -69,13 +77,11 @@ impl Signals {
     }
 }
 
-async fn next(signal: &mut Option<Signal>) {
-    let received = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
-    };
-    if received.is_none() {
-        std::future::pending::<()>().await;
+impl Caught {
+    async fn next(&mut self) {
+        if self.ignored || self.signal.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

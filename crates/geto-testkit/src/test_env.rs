@@ -1,5 +1,6 @@
 //! A world of its own for each run of the geto binary.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -17,7 +18,7 @@ pub struct TestEnv {
 }
 
 /// What a program did.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ran {
     /// How it ended.
     pub status: ExitStatus,
@@ -25,6 +26,13 @@ pub struct Ran {
     pub stdout: Vec<u8>,
     /// Its stderr as [`TestEnv::redact`] leaves it.
     pub stderr: String,
+}
+
+impl fmt::Debug for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr } = self;
+        write!(f, "{status}\nstdout: {}\nstderr: {stderr}", stdout.escape_ascii())
+    }
 }
 
 impl Ran {

@@ -313,9 +313,12 @@ fn make_accessible(path: &Path, mode: u32) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The names in a directory. It is closed again, so that depth does not cost descriptors.
+/// The names in a directory, in their order. It is closed again, so that depth does not cost descriptors.
 fn names(directory: &Path) -> io::Result<Vec<OsString>> {
-    fs_err::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
+    let names = fs_err::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
+    let mut names = names.collect::<io::Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn open_directory(

@@ -1,0 +1,156 @@
+//! What signals do.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::World;
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// Starts a task and waits until it has printed a line.
+fn started(world: &World, command: &mut Command) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "up\n", "{:?}", world.tasks());
+    (child, stdout)
+}
+
+fn said(mut child: Child) -> (Option<i32>, String) {
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    (child.wait().unwrap().code(), text)
+}
+
+/// Waits until no process has this in its environment.
+fn wait_for_end(world: &World) {
+    let state = world.env.home().display().to_string();
+    let lives = || {
+        let processes = fs_err::read_dir("/proc").unwrap().flatten();
+        processes.into_iter().any(|process| {
+            let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+            let own = format!("HOME={state}");
+            environment.split(|byte| *byte == 0).any(|variable| variable == own.as_bytes())
+        })
+    };
+    while lives() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_task_and_brings_what_there_is() {
+    let world = World::new();
+    let line = "trap 'echo bye; exit 7' TERM; echo up; echo x >f; while :; do sleep 0.1; done";
+    let (child, mut stdout) = started(&world, &mut world.command(&["run", "-c", line]));
+    signal(&child, Signal::INT);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "bye\n");
+    let (code, text) = said(child);
+    assert_eq!(code, Some(130), "{text}");
+    assert!(text.contains("geto: ending the task; Ctrl-C once more leaves it\n"), "{text}");
+    assert_eq!(fs_err::read(world.result().join("files/f")).unwrap(), b"x\n");
+    let outcome = fs_err::read_to_string(world.result().join("outcome.json")).unwrap();
+    assert!(outcome.contains("\"cancelled\""), "{outcome}");
+    assert!(world.tasks().is_empty());
+    wait_for_end(&world);
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once_and_says_where_the_task_is() {
+    let world = World::new();
+    let line = "trap '' TERM; echo up; while :; do sleep 0.1; done";
+    let (mut child, _stdout) = started(&world, &mut world.command(&["run", "-c", line]));
+    signal(&child, Signal::INT);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("ending the task") {
+        text.clear();
+        assert!(stderr.read_line(&mut text).unwrap() > 0);
+    }
+    signal(&child, Signal::INT);
+    text.clear();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");
+    let text = world.env.redact(&text);
+    assert!(
+        text.starts_with(
+            "geto: task <id> goes on on host `local`; its files are in `$HOME/.cache/geto/"
+        ),
+        "{text}"
+    );
+    // The task was told to end, and does: TERM first, KILL ten seconds later.
+    wait_for_end(&world);
+}
+
+#[test]
+fn term_and_hangup_leave_the_task_running_and_say_how_to_find_it() {
+    for (number, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let world = World::new();
+        let gate = world.env.cwd().join("gate");
+        let line = format!(
+            "echo up; until [ -e '{}' ]; do sleep 0.05; done; echo down; exit 4",
+            gate.display()
+        );
+        let (child, _stdout) = started(&world, &mut world.command(&["run", "-q", "-c", &line]));
+        signal(&child, number);
+        let (ended, text) = said(child);
+        assert_eq!(ended, Some(code), "{text}");
+        let [task] = &world.tasks()[..] else { panic!("{:?}", world.tasks()) };
+        assert!(text.contains(&task.join("dir").display().to_string()), "{text}");
+        fs_err::write(&gate, "").unwrap();
+        wait_for_end(&world);
+        assert_eq!(fs_err::read(task.join("out")).unwrap(), b"up\ndown\n");
+        assert!(fs_err::read_to_string(task.join("outcome")).unwrap().contains("status=4"));
+        assert!(world.results().is_empty());
+    }
+}
+
+/// Tasks see SIGINT as a shell at a terminal would give it, even when geto runs in the background
+/// of a shell that ignores it; and geto stays deaf to what it was told to ignore.
+#[test]
+fn what_was_ignored_stays_ignored_but_not_for_the_task() {
+    let world = World::new();
+    let gate = world.env.cwd().join("gate");
+    let line = format!(
+        "trap 'echo int' INT; kill -INT $$; echo up; until [ -e '{}' ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let mut shell = world.env.command("/bin/sh");
+    let geto = env!("CARGO_BIN_EXE_geto");
+    shell.args(["-c", "trap '' INT HUP; exec \"$@\"", "sh", geto, "run", "-q", "-c", &line]);
+    let mut child = shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = String::new();
+    while !lines.ends_with("up\n") {
+        assert!(stdout.read_line(&mut lines).unwrap() > 0, "{lines}");
+    }
+    assert_eq!(lines, "int\nup\n");
+    signal(&child, Signal::INT);
+    signal(&child, Signal::HUP);
+    fs_err::write(&gate, "").unwrap();
+    assert_eq!(said(child), (Some(0), String::new()));
+}
+
+#[test]
+fn a_reader_that_stalls_holds_up_neither_ctrl_c_nor_the_end() {
+    let world = World::new();
+    let line = "echo up; head -c 50000000 /dev/zero; sleep 1000";
+    let mut command = world.command(&["run", "-c", line]);
+    // A group of its own, as a shell would give it.
+    let (child, stdout) = started(&world, command.process_group(0));
+    signal(&child, Signal::INT);
+    let (code, text) = said(child);
+    assert_eq!(code, Some(130), "{text}");
+    drop(stdout);
+    assert!(world.tasks().is_empty());
+    wait_for_end(&world);
+}

@@ -1,0 +1,126 @@
+//! geto.ini, the words of `-H`, and `geto hosts`.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use geto_testkit::Sshd;
+
+use crate::support::World;
+
+#[test]
+fn what_is_wrong_in_geto_ini_is_named() {
+    let world = World::new();
+    let path = world.env.write_geto_ini("[hosts]\nserver1=10.0.0.1\n[server1]\nusernam=x\n");
+    let ran = world.geto(&["run", "-c", ":"]);
+    assert_eq!(ran.code(), 2);
+    insta::assert_snapshot!(ran.stderr, @"
+    geto: error: failed to read the configuration `$XDG_CONFIG_HOME/geto/geto.ini`
+      caused by: `$XDG_CONFIG_HOME/geto/geto.ini` line 4, section `server1`, key `usernam`: no such key; did you mean `username`?
+    ");
+    world.env.write_geto_ini("[hosts]\nserver1=10.0.0.1\n[server1]\npassword=s3cret\n");
+    fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = world.geto(&["run", "-c", ":"]);
+    assert_eq!(ran.code(), 2);
+    insta::assert_snapshot!(ran.stderr, @"
+    geto: error: failed to read the configuration `$XDG_CONFIG_HOME/geto/geto.ini`
+      caused by: it holds a password, and others can read it (mode 644)
+      hint: chmod 600 $XDG_CONFIG_HOME/geto/geto.ini
+    ");
+    let ran = world.geto(&["hosts", "--config", "nowhere.ini"]);
+    assert_eq!(ran.code(), 2);
+    insta::assert_snapshot!(ran.stderr, @"
+    geto: error: failed to read the configuration `nowhere.ini`
+      caused by: failed to open file `nowhere.ini`: No such file or directory (os error 2)
+    ");
+}
+
+#[test]
+fn geto_ini_is_looked_for_in_order() {
+    let world = World::new();
+    let says = |world: &World, args: &[&str], env: &[(&str, &str)]| {
+        let mut command = world.command(&[&["run", "--dry-run", "-c", ":"], args].concat());
+        command.envs(env.iter().copied());
+        let ran = world.env.run(&mut command);
+        ran.stderr.lines().next().unwrap_or_default().to_owned()
+    };
+    let ini = |name: &str| format!("[hosts]\n{name}=10.0.0.1\n");
+    assert!(says(&world, &[], &[]).contains("running on `local`"));
+    world.env.write_geto_ini(&ini("xdg"));
+    assert!(says(&world, &[], &[]).contains("on `xdg`"));
+    world.env.file("geto.ini", ini("here"));
+    assert!(says(&world, &[], &[]).contains("on `here`"));
+    world.env.file("other.ini", ini("env"));
+    assert!(says(&world, &[], &[("GETO_CONFIG", "other.ini")]).contains("on `env`"));
+    world.env.file("option.ini", ini("option"));
+    let args = ["--config", "option.ini"];
+    assert!(says(&world, &args, &[("GETO_CONFIG", "other.ini")]).contains("on `option`"));
+    // Somebody else's file may be anything.
+    std::os::unix::fs::chown(world.env.cwd().join("geto.ini"), Some(12345), None).unwrap();
+    let said = says(&world, &[], &[]);
+    assert!(said.contains("belongs to another user"), "{said}");
+}
+
+#[test]
+fn one_host_is_meant_and_slips_are_told() {
+    let world = World::new();
+    world.env.write_geto_ini("[hosts]\nnode1=10.0.0.1\nnode2=10.0.0.2\n");
+    let said = |args: &[&str]| {
+        let ran = world.geto(&[&["run", "--dry-run"], args, &["-c", ":"]].concat());
+        (ran.code(), ran.stderr)
+    };
+    let (code, text) = said(&[]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(text, @"
+    geto: error: failed to choose among 2 hosts
+      caused by: a task runs on one host; there are `node1`, `node2`
+      hint: name one with `-H node2`
+    ");
+    let (code, text) = said(&["-H", "nod1"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(text, @"
+    geto: error: failed to choose a host
+      caused by: neither geto.ini nor ssh_config knows a host `nod1`; did you mean `node1`?
+    ");
+    assert!(said(&["-H", "node2"]).1.contains("on `node2`"));
+    assert!(said(&["-H", "me@10.9.8.7:22"]).1.contains("on `me@10.9.8.7:22`"));
+    assert!(said(&["-H", "local"]).1.contains("on `local`"));
+}
+
+#[test]
+fn hosts_are_shown_with_what_is_wrong_with_them() {
+    let (up, down) = (Sshd::builder().name("up").start(), Sshd::builder().name("down").start());
+    let world = World::new();
+    world.env.use_servers(&[&up, &down]);
+    let down_address = down.address();
+    drop(down);
+    let ran = world.geto(&["hosts", "-v"]);
+    assert_eq!(ran.code(), 1);
+    let text = ran.text();
+    let lines: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["HOST", "ADDRESS", "STATE", "LOGIN", "CPUS", "SYSTEM", "SHELL"]);
+    assert_eq!(lines[1][..3], ["up", "up", "ready"]);
+    assert_eq!(lines[2], ["down", "down", "unreachable"]);
+    assert!(ran.stderr.contains("hosts are those of `$XDG_CONFIG_HOME/geto/geto.ini`"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("geto: error: ") && ran.stderr.contains("on host `down`"),
+        "{ran:?}"
+    );
+    assert!(!ran.stderr.contains(&down_address.to_string()), "redacted");
+    let ran = world.geto(&["hosts", "-H", "up", "--json"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let object: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!((&object["host"], &object["state"]), (&"up".into(), &"ready".into()));
+    assert!(object["processors"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn hosts_that_do_not_let_geto_in_say_so() {
+    let server = Sshd::builder().name("server1").password("right").start();
+    let world = World::new();
+    let ini = world.env.use_servers(&[&server]);
+    world.env.write_geto_ini(&format!("{ini}[server1]\npassword=wrong\n"));
+    let ran = world.geto(&["hosts"]);
+    assert_eq!(ran.code(), 1);
+    assert!(ran.text().contains(" authentication"), "{ran:?}");
+    assert!(!ran.stderr.contains("wrong"), "{ran:?}");
+}

@@ -1,0 +1,154 @@
+//! What comes home.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use crate::support::{World, names};
+
+#[test]
+fn results_are_files_outputs_and_an_outcome() {
+    let world = World::new();
+    world.env.file("data", "");
+    let line = "echo out; echo err >&2; mkdir -p 'a b/empty'; echo x >'a b/f'; ln -s f 'a b/l'; \
+                chmod 4751 'a b/f'; touch -d @86400 'a b/f'; exit 4";
+    let ran = world.geto(&["run", "-d", "data", "-n", "job", "-c", line]);
+    assert_eq!(ran.code(), 4);
+    let result = world.result();
+    let listed = names(&result);
+    let expected = [
+        "files",
+        "files/a b",
+        "files/a b/empty",
+        "files/a b/f",
+        "files/a b/l",
+        "outcome.json",
+        "stderr",
+        "stdout",
+    ];
+    assert_eq!(listed, expected);
+    assert_eq!(fs_err::read(result.join("stdout")).unwrap(), b"out\n");
+    assert_eq!(fs_err::read(result.join("stderr")).unwrap(), b"err\n");
+    assert_eq!(fs_err::read_link(result.join("files/a b/l")).unwrap().to_str(), Some("f"));
+    let metadata = fs_err::metadata(result.join("files/a b/f")).unwrap();
+    assert_eq!((metadata.permissions().mode() & 0o7777, metadata.mtime()), (0o751, 86_400));
+    let outcome = fs_err::read(result.join("outcome.json")).unwrap();
+    let outcome: serde_json::Value = serde_json::from_slice(&outcome).unwrap();
+    let keys: Vec<&String> = outcome.as_object().unwrap().keys().collect();
+    let expected = "task script host outcome code raw_status started run_time cpu_time bytes_sent \
+                    bytes_received warnings";
+    assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
+    let text = |key: &str| outcome[key].as_str().unwrap().to_owned();
+    assert_eq!(
+        (text("script"), text("host"), text("outcome")),
+        ("job".into(), "local".into(), "exited".into())
+    );
+    assert_eq!((&outcome["code"], &outcome["raw_status"]), (&4.into(), &4.into()));
+    assert_eq!(text("task"), result.file_name().unwrap().to_str().unwrap());
+    assert!(outcome["bytes_sent"].as_u64().unwrap() > 1000);
+}
+
+#[test]
+fn files_come_home_however_the_task_ended() {
+    for (line, args, code) in [
+        ("echo x >f; kill -9 $$", &[][..], 137),
+        ("echo x >f; sleep 100", &["-t", "1"], 124),
+        ("echo x >f; exit 1", &[], 1),
+    ] {
+        let world = World::new();
+        let ran = world.geto(&[&["run"], args, &["-c", line]].concat());
+        assert_eq!(ran.code(), code);
+        assert_eq!(fs_err::read(world.result().join("files/f")).unwrap(), b"x\n");
+    }
+}
+
+#[test]
+fn only_what_was_asked_for_comes_home() {
+    let world = World::new();
+    world.env.file("data/in", "");
+    let line = "echo 1 >a.txt; mkdir d; echo 2 >d/b.txt; echo 3 >c.log; echo 4 >DEPS/data/out";
+    let bring = ["run", "-q", "-d", "data", "--bring", "*.txt", "--bring", "DEPS/*/o*", "-c", line];
+    assert_eq!(world.geto(&bring).code(), 0);
+    let files = world.result().join("files");
+    assert_eq!(names(&files), ["DEPS", "DEPS/data", "DEPS/data/out", "a.txt"]);
+    let world = World::new();
+    assert_eq!(world.geto(&["run", "-q", "--no-files", "-c", "echo x >f"]).code(), 0);
+    assert!(!world.result().join("files").exists() && world.tasks().is_empty());
+}
+
+#[test]
+fn into_replaces_nothing_unless_told() {
+    let world = World::new();
+    let line = "echo new >f; mkdir d; echo new >d/g";
+    let into = ["run", "--into", "out", "-c", line];
+    let ran = world.geto(&into);
+    assert_eq!(
+        (ran.code(), names(&world.env.cwd().join("out"))),
+        (0, vec!["d".into(), "d/g".into(), "f".into()])
+    );
+    assert!(ran.stderr.contains("geto: 2 files, 8 bytes in `out`"), "{}", ran.stderr);
+    world.env.file("out/f", "old");
+    let ran = world.geto(&into);
+    assert_eq!(ran.code(), 123);
+    insta::assert_snapshot!(ran.stderr, @"
+    geto: no host is named and there is no geto.ini: running on `local`
+    geto: error: failed to put the files into `out`
+      caused by: there is already `d/g`, `f`
+      hint: the files are in `$XDG_STATE_HOME/geto/<id>/files`; `--overwrite` replaces files
+    ");
+    assert_eq!(fs_err::read(world.env.cwd().join("out/f")).unwrap(), b"old");
+    // All is home: nothing is left on the host.
+    assert!(world.tasks().is_empty());
+    let ran = world.geto(&[&into[..1], &["--overwrite"], &into[1..]].concat());
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert_eq!(fs_err::read(world.env.cwd().join("out/f")).unwrap(), b"new\n");
+}
+
+#[test]
+fn kept_directories_stay_on_the_host() {
+    let world = World::new();
+    assert_eq!(world.geto(&["run", "-q", "--keep", "-c", "echo x >f"]).code(), 0);
+    let [task] = &world.tasks()[..] else { panic!("{:?}", world.tasks()) };
+    assert_eq!(fs_err::read(task.join("dir/f")).unwrap(), b"x\n");
+    assert!(world.result().join("files/f").exists());
+}
+
+#[test]
+fn results_beyond_the_limit_stay_on_the_host() {
+    for line in
+        ["head -c 2000000 /dev/zero >f", "head -c 100000 /dev/zero >f", "head -c 100000 /dev/zero"]
+    {
+        let world = World::new();
+        let ran = world.geto(&["run", "--max-results", "64K", "-c", line]);
+        assert_eq!(ran.code(), 123, "{ran:?}");
+        assert!(ran.stderr.contains("larger than the limit of 65536 bytes"), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("on host `local`") || ran.stderr.contains("`$HOME/.cache/geto"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(world.tasks().len(), 1);
+        assert!(world.results().is_empty());
+    }
+}
+
+#[test]
+fn a_result_that_could_not_be_read_whole_is_a_failure_and_stays_on_the_host() {
+    let world = World::new();
+    // As root everything can be read, so tar has to fail in another way: it is not there.
+    let bin = world.env.cwd().join("bin");
+    fs_err::create_dir(&bin).unwrap();
+    let broken = bin.join("tar");
+    fs_err::write(&broken, "#!/bin/sh\n/usr/bin/tar \"$@\"; echo 'f: file changed' >&2; exit 1\n")
+        .unwrap();
+    fs_err::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let mut command = world.command(&["run", "-c", "echo x >f"]);
+    let ran = world.env.run(command.env("PATH", path));
+    assert_eq!(ran.code(), 123, "{ran:?}");
+    assert!(
+        ran.stderr.contains("f: file changed") && ran.stderr.contains("the host keeps them"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(world.tasks().len(), 1);
+    assert!(world.results().is_empty());
+}

@@ -1,0 +1,14 @@
+//! The binary, end to end.
+
+#![expect(clippy::unwrap_used, reason = "a test ends there")]
+
+mod deps;
+mod ending;
+mod fleet;
+mod help;
+mod home;
+mod output;
+mod run;
+mod ssh;
+mod support;
+mod trust;

@@ -1,0 +1,97 @@
+//! `geto run` on a real host.
+
+use geto_testkit::{Dropbear, Machine, Server, Sshd};
+
+use crate::support::{World, entries, names};
+
+/// The directories of tasks on a host.
+fn tasks(server: &Server) -> Vec<std::path::PathBuf> {
+    let machines = entries(&server.inside("~/.cache/geto"));
+    machines.iter().flat_map(|machine| entries(&machine.join("tasks"))).collect()
+}
+
+fn main_job(server: &Server) {
+    let world = World::new();
+    world.env.use_servers(&[server]);
+    world.env.file("data/input", "in\n");
+    world.env.file(
+        "job.sh",
+        "cat DEPS/data/input - ; echo \"$1/$2 on $GETO_HOST\"; echo e >&2; echo r >result; exit 5",
+    );
+    world.env.file("stdin", "typed\n");
+    let args =
+        ["run", "-H", "server1", "-d", "data/", "-t", "5m", "--stdin=stdin", "job.sh", "a", "b"];
+    let ran = world.geto(&args);
+    assert_eq!(ran.text(), "in\ntyped\na/b on server1\n", "{ran:?}");
+    assert_eq!(ran.stderr, "e\ngeto: 1 file, 2 bytes in `$XDG_STATE_HOME/geto/<id>/files`\n");
+    assert_eq!(ran.code(), 5);
+    assert_eq!(
+        names(&world.result()),
+        ["files", "files/result", "outcome.json", "stderr", "stdout"]
+    );
+    assert!(tasks(server).is_empty());
+}
+
+#[test]
+fn the_main_job_runs_on_openssh_and_dropbear() {
+    main_job(&Sshd::builder().name("server1").start());
+    main_job(&Dropbear::builder().name("server1").start());
+}
+
+#[test]
+fn a_noisy_fish_is_as_good_as_any_shell() {
+    let machine =
+        Machine::new().login_shell("/usr/bin/fish").startup_file("echo noise; echo noise >&2\n");
+    main_job(&Sshd::builder().name("server1").machine(machine).start());
+}
+
+#[test]
+fn a_script_of_ten_megabytes_runs() {
+    let server = Sshd::builder().name("server1").start();
+    let world = World::new();
+    world.env.use_servers(&[&server]);
+    let mut script = b"tail -c 8 \"$0\"; exit\n".to_vec();
+    script.resize(10 << 20, b'#');
+    script.extend_from_slice(b"\0\xffthe end");
+    world.env.file("big", script);
+    let ran = world.geto(&["run", "-q", "big"]);
+    assert_eq!(
+        ran.stdout,
+        b"the end\0"[..7].iter().copied().fold(vec![0xff], |mut all, byte| {
+            all.push(byte);
+            all
+        }),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_password_of_geto_ini_serves_output_and_files() {
+    let server = Sshd::builder().name("server1").password("s3cret pw").start();
+    let world = World::new();
+    let ini = world.env.use_servers(&[&server]);
+    let ini = format!("{ini}[server1]\npassword=s3cret pw\nenv.FROM_INI=x y\nsetup=cd DEPS\n");
+    world.env.write_geto_ini(&ini);
+    world.env.file("data", "in");
+    let ran =
+        world.geto(&["run", "-q", "-d", "data", "-c", "cat data; echo $FROM_INI; echo r >../r"]);
+    assert_eq!(ran.text(), "inx y\n", "{ran:?}");
+    assert_eq!(fs_err::read(world.result().join("files/r")).unwrap(), b"r\n");
+    let ran = world.geto(&["run", "-v", "-c", ":"]);
+    assert!(!ran.stderr.contains("s3cret"), "{ran:?}");
+}
+
+#[test]
+fn a_host_that_can_not_be_reached_is_named_with_the_reason() {
+    let server = Sshd::builder().name("server1").start();
+    let world = World::new();
+    world.env.use_servers(&[&server]);
+    drop(server);
+    let ran = world.geto(&["run", "-c", ":"]);
+    assert_eq!(ran.code(), 125);
+    insta::assert_snapshot!(ran.stderr, @"
+    geto: error: failed to connect to `<address>` on host `server1`
+      caused by: <address>: Connection refused (os error 111)
+    ");
+    assert!(world.results().is_empty());
+}
