@@ -69,8 +69,11 @@ impl<'a> Archive<'a> {
     /// before this is called again; `None` at the mark that ends an archive.
     pub(super) fn next(&mut self) -> Result<Option<Member>, Cause> {
         let mut extensions = Extensions::default();
-        for _ in 0..=EXTENSIONS_MAX {
+        for count in 0..=EXTENSIONS_MAX {
             let block = self.block()?;
+            if is_zero(&block) && count > 0 {
+                return Err(self.broken("the end instead of a member"));
+            }
             if is_zero(&block) {
                 return match is_zero(&self.block()?) {
                     true => Ok(None),

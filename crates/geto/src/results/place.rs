@@ -38,7 +38,7 @@ pub(crate) fn place(from: &Path, to: &Path, overwrite: bool) -> Result<(), Error
 /// The first way to try. The next one is taken where a file system can't do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(test), expect(dead_code, reason = "tests start with the ways that are rare"))]
-enum Way {
+pub(super) enum Way {
     /// `rename` that replaces nothing.
     Rename,
     /// `link`, which never replaces anything, and `unlink`.
@@ -47,10 +47,10 @@ enum Way {
     Copy,
 }
 
-struct Placing<'a> {
-    to: &'a Path,
-    overwrite: bool,
-    way: Way,
+pub(super) struct Placing<'a> {
+    pub(super) to: &'a Path,
+    pub(super) overwrite: bool,
+    pub(super) way: Way,
 }
 
 #[derive(Default)]
@@ -64,7 +64,8 @@ struct Conflicts {
 }
 
 impl Placing<'_> {
-    fn place(&self, from: &Path) -> Result<(), Error> {
+    /// See [`place`].
+    pub(super) fn place(&self, from: &Path) -> Result<(), Error> {
         let message = format!("failed to put the files into `{}`", shown(self.to));
         let failed = |cause: Cause| Error::new(ErrorKind::Results, &message).caused_by(cause);
         let target = fs_err::create_dir_all(self.to)

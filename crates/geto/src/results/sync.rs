@@ -3,40 +3,49 @@
 use std::io;
 use std::path::Path;
 
-use fs_err::File;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use fs_err::{File, OpenOptions};
 use ignore::WalkBuilder;
+use rustix::fs::OFlags;
+
+/// Up to so many files and directories are synced one by one. A sync of the whole file system may
+/// have to wait for what others write to it; one of each file waits for the journal each time.
+const ONE_BY_ONE: usize = 64;
 
 /// Waits until `directory` and everything below it is on the disk.
 ///
 /// # Errors
 /// When the disk says that something could not be written.
 pub(crate) fn sync_tree(directory: &Path) -> io::Result<()> {
-    // One call for the whole file system is by far cheaper than one for each of many files, which
-    // would each wait for the journal.
     #[cfg(target_os = "linux")]
-    match rustix::fs::syncfs(File::open(directory)?.file()) {
-        Err(rustix::io::Errno::NOSYS) => {}
-        synced => return Ok(synced?),
+    if walk(directory).take(ONE_BY_ONE + 1).count() > ONE_BY_ONE {
+        match rustix::fs::syncfs(File::open(directory)?.file()) {
+            Err(rustix::io::Errno::NOSYS) => {}
+            synced => return Ok(synced?),
+        }
     }
-    sync_each(directory)
+    walk(directory).try_for_each(|entry| sync(&entry.map_err(io::Error::other)?))
 }
 
-fn sync_each(directory: &Path) -> io::Result<()> {
-    let walk = WalkBuilder::new(directory).standard_filters(false).follow_links(false).build();
-    for entry in walk {
-        let entry = entry.map_err(io::Error::other)?;
-        let kind = entry.file_type();
-        if !kind.is_some_and(|kind| kind.is_file() || kind.is_dir()) {
-            continue;
-        }
-        match File::open(entry.path()) {
-            Ok(file) => file.sync_all()?,
-            // A file that even its owner may not read can only be synced with all others.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => rustix::fs::sync(),
-            Err(error) => return Err(error),
-        }
+fn walk(directory: &Path) -> ignore::Walk {
+    WalkBuilder::new(directory).standard_filters(false).follow_links(false).build()
+}
+
+/// Syncs a file or directory; a symlink is on the disk with its directory.
+fn sync(entry: &ignore::DirEntry) -> io::Result<()> {
+    if !entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_dir()) {
+        return Ok(());
     }
-    Ok(())
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    match OpenOptions::new().read(true).custom_flags(flags).open(entry.path()) {
+        Ok(file) => file.sync_all(),
+        // A file that even its owner may not read can only be synced with all others.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            rustix::fs::sync();
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -44,13 +53,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_with_everything_in_it_can_be_synced() {
+    fn trees_of_any_size_with_everything_in_them_can_be_synced() {
         let dir = tempfile::tempdir().unwrap();
-        fs_err::create_dir(dir.path().join("sub")).unwrap();
-        fs_err::write(dir.path().join("sub/file"), "x").unwrap();
         std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
-        sync_each(dir.path()).unwrap();
-        sync_tree(dir.path()).unwrap();
+        for count in [1, 2 * ONE_BY_ONE] {
+            for number in 0..count {
+                fs_err::create_dir_all(dir.path().join("sub")).unwrap();
+                fs_err::write(dir.path().join(format!("sub/{number}")), "x").unwrap();
+            }
+            sync_tree(dir.path()).unwrap();
+        }
         assert!(sync_tree(&dir.path().join("missing")).is_err());
     }
 }

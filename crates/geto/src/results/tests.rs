@@ -1,8 +1,8 @@
 use std::fs::Permissions;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use filetime::FileTime;
@@ -84,7 +84,7 @@ fn left_by_a_script() -> TempDir {
     .unwrap();
     set(&at("-x"), 0o751, 86_400);
     set(&at("none"), 0o000, 1);
-    set(&at("Ä"), 0o4755, 1 << 33);
+    set(&at("Ä"), 0o4755, (1 << 33) - 1);
     set(&at("empty"), 0o1777, 4);
     set(&at("sub/closed"), 0o500, 2);
     set(&at("sub"), 0o2750, 3);
@@ -116,9 +116,12 @@ fn comes_home_whole(tar: &[&str]) {
         // Without the bits that give rights to others.
         seen.mode &= !0o7000;
     }
-    assert_eq!(listing(dir.path()), expected);
+    for (seen, expected) in listing(dir.path()).into_iter().zip(&expected) {
+        assert_eq!(seen, *expected, "{tar:?}");
+    }
+    assert_eq!(listing(dir.path()).len(), expected.len());
     let unpacked = unpacked.unwrap();
-    assert_eq!((unpacked.files, unpacked.skipped), (18, vec![]));
+    assert_eq!((unpacked.files, unpacked.skipped), (17, vec![]));
     let same = |name: &str| fs_err::metadata(dir.path().join(name)).unwrap().ino();
     assert_eq!(same("a b"), same("sub/same"));
 }

@@ -1,1 +1,114 @@
+//! Files on their last step to where the user wants them.
 
+use std::os::unix::fs::symlink;
+
+use super::super::place::{Placing, Way};
+use super::*;
+
+const WAYS: [Way; 3] = [Way::Rename, Way::Link, Way::Copy];
+
+fn made(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, content).unwrap();
+    }
+    dir
+}
+
+fn place(way: Way, from: &Path, to: &Path, overwrite: bool) -> Result<(), Error> {
+    Placing { to, overwrite, way }.place(from)
+}
+
+/// The source in a directory of its own, since it is gone in the end.
+fn source() -> (TempDir, std::path::PathBuf) {
+    let dir = left_by_a_script();
+    let from = dir.path().join("from");
+    let inside = fs_err::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let inside: Vec<_> = inside.collect();
+    fs_err::create_dir(&from).unwrap();
+    for path in inside {
+        fs_err::rename(&path, from.join(path.file_name().unwrap())).unwrap();
+    }
+    (dir, from)
+}
+
+#[test]
+fn everything_arrives_as_it_was() {
+    for way in WAYS {
+        let (_dir, from) = source();
+        let expected: Vec<Seen> = listing(&from)
+            .into_iter()
+            .map(|seen| match way {
+                // A copy has the bits that results have: none that give rights to others.
+                Way::Copy => Seen { mode: seen.mode & !0o7000, ..seen },
+                _ => seen,
+            })
+            .collect();
+        let target = tempfile::tempdir().unwrap();
+        place(way, &from, &target.path().join("new/sub"), false).unwrap();
+        assert_eq!(listing(&target.path().join("new/sub")), expected, "{way:?}");
+        assert!(!from.exists(), "{way:?}");
+    }
+}
+
+#[test]
+fn what_is_there_stays_and_all_of_it_is_named() {
+    for way in WAYS {
+        let from =
+            made(&[("a", "new"), ("b", "new"), ("d/x", "new"), ("e/y", "new"), ("s/z", "new")]);
+        let target =
+            made(&[("a", "old"), ("d/x", "old"), ("d/other", "old"), ("e", "no directory")]);
+        symlink("/tmp", target.path().join("s")).unwrap();
+        let before = (listing(from.path()), listing(target.path()));
+        let error = place(way, from.path(), target.path(), false).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, "there is already `a`, `d/x`, `e` (no directory), `s` (a symlink)");
+        assert_eq!((listing(from.path()), listing(target.path())), before, "{way:?}");
+    }
+}
+
+#[test]
+fn overwriting_replaces_files_and_nothing_else() {
+    for way in WAYS {
+        let elsewhere = made(&[("victim", "safe")]);
+        let from = made(&[("a", "new"), ("d/x", "new"), ("l", "new")]);
+        let target = made(&[("a", "old"), ("d/x", "old"), ("d/other", "old")]);
+        symlink(elsewhere.path().join("victim"), target.path().join("l")).unwrap();
+        place(way, from.path(), target.path(), true).unwrap();
+        let names = ["a", "d/x", "d/other", "l"];
+        let read = names.map(|name| fs_err::read_to_string(target.path().join(name)).unwrap());
+        assert_eq!(read, ["new", "new", "old", "new"], "{way:?}");
+        // The link itself was replaced, not what it leads to.
+        assert_eq!(fs_err::read(elsewhere.path().join("victim")).unwrap(), b"safe");
+
+        let from = made(&[("d", "a file"), ("f/x", "a directory")]);
+        let target = made(&[("d/x", "kept"), ("f", "kept")]);
+        let before = listing(target.path());
+        place(way, from.path(), target.path(), true).unwrap_err();
+        assert_eq!(listing(target.path()), before, "{way:?}");
+    }
+}
+
+#[test]
+fn another_file_system_is_copied_to() {
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (_dir, from) = source();
+    let expected = listing(&from).len();
+    let target = memory.path().join("target");
+    super::super::place(&from, &target, false).unwrap();
+    assert_eq!(listing(&target).len(), expected);
+    assert!(!from.exists());
+    assert!(listing(&target).iter().all(|seen| !seen.name.ends_with(b".part")));
+}
+
+#[test]
+fn a_target_that_can_not_be_written_to_is_an_error_and_takes_nothing() {
+    let from = made(&[("a", "new")]);
+    let target = made(&[("file", "")]);
+    let error =
+        place(Way::Rename, from.path(), &target.path().join("file/sub"), false).unwrap_err();
+    assert!(error.to_string().starts_with("failed to put the files into"), "{error}");
+    assert_eq!(listing(from.path()).len(), 1);
+}
