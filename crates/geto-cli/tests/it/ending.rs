@@ -35,7 +35,7 @@ fn wait_for_end(world: &World) {
     let lives = || {
         let processes = fs_err::read_dir("/proc").unwrap().flatten();
         processes.into_iter().any(|process| {
-            let environment = std::fs::read(process.path().join("environ")).unwrap_or_default();
+            let environment = fs_err::read(process.path().join("environ")).unwrap_or_default();
             let own = format!("HOME={state}");
             environment.split(|byte| *byte == 0).any(|variable| variable == own.as_bytes())
         })

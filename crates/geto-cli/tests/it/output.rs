@@ -47,6 +47,7 @@ fn two_hundred_megabytes_pass_in_little_memory() {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     let kilobytes: u64 = said.trim().parse().unwrap_or_else(|_| panic!("{said}"));
+    assert!(child.wait().unwrap().success());
     assert!(kilobytes < 50_000, "{kilobytes} KB");
     let stored = fs_err::metadata(world.result().join("stdout")).unwrap();
     assert_eq!(stored.len(), 200_000_000);

@@ -168,7 +168,7 @@ fn any_bytes_arrive_as_script_arguments_and_file_names() {
     let name = [b"-", &odd[..120]].concat();
     let script =
         [b"printf '%s\\0' \"$@\"; cp -- \"DEPS/$1\" .; exit # ".as_slice(), &odd, b"\0"].concat();
-    std::fs::write(world.env.cwd().join(OsStr::from_bytes(&name)), script).unwrap();
+    fs_err::write(world.env.cwd().join(OsStr::from_bytes(&name)), script).unwrap();
     let mut command = world.command(&["run", "-q"]);
     command.arg("-d").arg(OsStr::from_bytes(&[b"./", &*name].concat()));
     command.arg(OsStr::from_bytes(&[b"./", &*name].concat()));
@@ -177,7 +177,7 @@ fn any_bytes_arrive_as_script_arguments_and_file_names() {
     assert_eq!(ran.stdout, [&*name, b"\0\0", &odd, b"\0"].concat(), "{}", ran.stderr);
     let copy = world.result().join("files").join(OsStr::from_bytes(&name));
     let original = world.env.cwd().join(OsStr::from_bytes(&name));
-    assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(original).unwrap());
+    assert_eq!(fs_err::read(copy).unwrap(), fs_err::read(original).unwrap());
 }
 
 #[test]

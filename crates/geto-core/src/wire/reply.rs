@@ -296,7 +296,8 @@ mod tests {
         assert_eq!(whole.0, b"a\0bxy");
         assert_eq!(whole.1, [Reply::Hello, Reply::FilesEnd, Reply::NoFiles]);
         for split in 0..STREAM.len() {
-            assert_eq!(joined(&[&STREAM[..split], &STREAM[split..]]), whole, "{split}");
+            let (one, other) = STREAM.split_at(split);
+            assert_eq!(joined(&[one, other]), whole, "{split}");
         }
     }
 

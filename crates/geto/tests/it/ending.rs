@@ -52,7 +52,7 @@ fn escapees(pids: &Path, then: &str) -> Task {
 fn alive(pids: &Path) -> Vec<&'static str> {
     let alive = |name: &&str| {
         let pid = fs_err::read_to_string(pids.join(name)).unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim()));
         stat.is_ok_and(|stat| !stat.contains(") Z "))
     };
     ESCAPEES.iter().map(|(name, _)| *name).filter(alive).collect()
@@ -209,7 +209,7 @@ fn wait_for_outcome(work: &Path) -> String {
     loop {
         for path in walk(work) {
             if path.file_name().is_some_and(|name| name == "outcome") {
-                let text = std::fs::read_to_string(path).unwrap_or_default();
+                let text = fs_err::read_to_string(path).unwrap_or_default();
                 if text.contains("status=") {
                     return text;
                 }

@@ -1,5 +1,8 @@
 //! geto against real shells and real SSH servers.
 
+#![expect(clippy::unwrap_used, reason = "a test ends there")]
+#![expect(clippy::print_stderr, reason = "a test that fails names the shell it was at")]
+
 mod cost;
 mod ending;
 mod shells;

@@ -91,7 +91,7 @@ fn runs_when_start_up_files_read_their_input() {
         "dd bs=1M count=1 >/dev/null 2>&1",
     ] {
         eprintln!("{reads}");
-        let machine = Machine::new().login_shell("/bin/bash").startup_file(&format!("{reads}\n"));
+        let machine = Machine::new().login_shell("/bin/bash").startup_file(format!("{reads}\n"));
         runs(&Sshd::builder().machine(machine).start(), &data);
     }
 }

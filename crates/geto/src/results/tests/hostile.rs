@@ -98,7 +98,7 @@ fn what_reaches_out_or_contradicts_itself_is_refused() {
     let victim = outside.path().join("victim");
     fs_err::write(&victim, "safe").unwrap();
     let there = outside.path().as_os_str().as_bytes();
-    let long = vec![b'd'; 90];
+    let long = [b'd'; 90];
     let cases: Vec<(&str, Vec<Raw>)> = vec![
         ("up", vec![file(b"../x", b"evil")]),
         ("up in the middle", vec![file(b"a/../../x", b"evil")]),
