@@ -9,6 +9,7 @@ mod help;
 mod home;
 mod output;
 mod run;
+mod secrets;
 mod ssh;
 mod support;
 mod trust;

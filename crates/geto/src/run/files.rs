@@ -62,13 +62,16 @@ pub(super) async fn receive(
     while wanted && let Some(bytes) = session.raw().await {
         wanted = unpacking.feed(bytes, execution).await;
     }
-    if wanted && session.status() != Some(0) {
-        execution.set_damaged(match session.status() {
-            Some(_) => session.stderr(),
-            None => "the link broke while files were received".to_owned(),
-        });
+    let files = unpacking.finish(execution).await?;
+    match session.status() {
+        Some(0) => {}
+        Some(_) => execution.set_damaged(session.stderr()),
+        None if wanted => {
+            execution.set_damaged("the link broke while files were received".to_owned());
+        }
+        None => execution.set_damaged("the host sent more than the files".to_owned()),
     }
-    unpacking.finish(execution).await.map(Some)
+    Ok(Some(files))
 }
 
 /// An archive that is unpacked as it arrives, on a thread of its own.

@@ -5,6 +5,8 @@
 
 mod cost;
 mod ending;
+mod hostile;
+mod link;
 mod shells;
 mod ssh;
 mod support;
