@@ -100,9 +100,7 @@ pub(super) async fn log_in(
 
 impl Attempt<'_> {
     async fn run(mut self) -> Result<(), Failure> {
-        // It tells what the server takes, and lets those in who need nothing.
-        let result = self.handle.authenticate_none(&self.login.user).await;
-        let mut accepted = match self.step(result) {
+        let mut accepted = match self.first().await {
             Step::In => return Ok(()),
             Step::Partly(accepted) | Step::Refused(accepted) => accepted,
             Step::Spent | Step::Broken => return Err(self.fail()),
@@ -135,6 +133,22 @@ impl Attempt<'_> {
                 Step::Broken => return Err(self.fail()),
             }
         }
+    }
+
+    /// Learns what the server takes, from its answer to the first key where there is one: `ssh`
+    /// asks with the method `none` first, which is one round trip more for almost everybody.
+    async fn first(&mut self) -> Step {
+        if self.login.methods.first() == Some(&MethodKind::PublicKey) {
+            match self.public_key().await {
+                // There is no key, or none that can be used without asking the server first.
+                Step::Spent => {}
+                Step::Refused(accepted) if accepted.is_empty() => {}
+                step => return step,
+            }
+        }
+        // It lets those in who need nothing.
+        let result = self.handle.authenticate_none(&self.login.user).await;
+        self.step(result)
     }
 
     fn fail(mut self) -> Failure {
