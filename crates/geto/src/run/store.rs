@@ -1,8 +1,9 @@
 //! The place of one task's results here: written aside, synced, renamed.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use fs_err::File;
 use geto_core::TaskId;
@@ -16,11 +17,52 @@ use crate::{Error, ErrorKind};
 pub(super) struct Store {
     partial: PathBuf,
     last: PathBuf,
-    stdout: File,
-    stderr: File,
+    stdout: Output,
+    stderr: Output,
     bytes: u64,
     max: Option<u64>,
     done: bool,
+}
+
+/// A file that gets onto the disk while it grows, so that little is left to wait for in the end.
+#[derive(Debug)]
+struct Output {
+    file: File,
+    /// What has come since a sync was begun.
+    fresh: usize,
+    /// A sync that was begun. Its failure is told to nobody else, so it must not be forgotten.
+    syncing: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// How much is worth a sync.
+const SYNCED_AT_ONCE: usize = 8 << 20;
+
+impl Output {
+    fn create(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { file: File::create(path)?, fresh: 0, syncing: None })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.fresh += bytes.len();
+        if self.fresh >= SYNCED_AT_ONCE && self.syncing.as_ref().is_none_or(JoinHandle::is_finished)
+        {
+            self.settle()?;
+            self.fresh = 0;
+            let file = self.file.try_clone()?;
+            self.syncing = Some(std::thread::spawn(move || file.sync_data()));
+        }
+        Ok(())
+    }
+
+    /// Waits for the sync that was begun.
+    fn settle(&mut self) -> io::Result<()> {
+        match self.syncing.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(synced)) => synced,
+            Some(Err(_panic)) => Err(io::Error::other("a sync panicked")),
+        }
+    }
 }
 
 impl Store {
@@ -31,11 +73,11 @@ impl Store {
         max: Option<u64>,
     ) -> Result<Self, Error> {
         let partial = local_work_path.join(format!(".{id}.partial"));
-        let make = || -> std::io::Result<(File, File)> {
+        let make = || -> io::Result<(Output, Output)> {
             // Output may be anything, so it is for the user's eyes only.
             fs_err::create_dir_all(local_work_path)?;
             std::fs::DirBuilder::new().mode(0o700).create(&partial)?;
-            Ok((File::create(partial.join("stdout"))?, File::create(partial.join("stderr"))?))
+            Ok((Output::create(partial.join("stdout"))?, Output::create(partial.join("stderr"))?))
         };
         let (stdout, stderr) = make().map_err(|error| {
             let shown = partial.display();
@@ -50,13 +92,13 @@ impl Store {
     /// Adds to the file `stdout`.
     pub(super) fn stdout(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.count(bytes)?;
-        self.stdout.write_all(bytes).map_err(unwritable)
+        self.stdout.write(bytes).map_err(unwritable)
     }
 
     /// Adds to the file `stderr`.
     pub(super) fn stderr(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.count(bytes)?;
-        self.stderr.write_all(bytes).map_err(unwritable)
+        self.stderr.write(bytes).map_err(unwritable)
     }
 
     /// Where files are unpacked.
@@ -71,7 +113,9 @@ impl Store {
 
     /// Writes `outcome.json`, syncs everything and renames it to its final place, which it returns.
     pub(super) fn finish(&mut self, outcome: &[u8]) -> Result<PathBuf, Error> {
-        let finish = || -> std::io::Result<()> {
+        let mut finish = || -> io::Result<()> {
+            self.stdout.settle()?;
+            self.stderr.settle()?;
             fs_err::write(self.partial.join("outcome.json"), outcome)?;
             sync_tree(&self.partial)?;
             fs_err::rename(&self.partial, &self.last)?;
@@ -106,6 +150,6 @@ impl Drop for Store {
     }
 }
 
-fn unwritable(error: std::io::Error) -> Error {
+fn unwritable(error: io::Error) -> Error {
     Error::new(ErrorKind::Results, "failed to write the results").caused_by(error)
 }
