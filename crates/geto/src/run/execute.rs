@@ -230,6 +230,13 @@ impl Execution<'_> {
                 self.store.stderr(&bytes).map_err(|error| self.results_error(error))?;
                 (self.follow)(Event::Stderr(bytes));
             }
+            Reply::Fact { name, value } if name == "leftover" => {
+                let path = printable(value.as_bytes());
+                (self.follow)(Event::Warning(format!(
+                    "the directory `{path}` of an earlier task could not be removed on host `{}`",
+                    self.host.name
+                )));
+            }
             Reply::Damaged(reason) => self.progress.damaged = Some(printable(reason.as_bytes())),
             Reply::Error { kind, text } => return Err(self.refused(&kind, &text)),
             _ => {}

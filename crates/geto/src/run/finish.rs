@@ -1,7 +1,7 @@
 //! From a task's end to results that are complete and on disk here.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Outcome, TaskId};
 
-use geto_core::wire::Reply;
+use geto_core::wire::{self, Reply};
 
 /// Where the files go, and what becomes of the host's copy.
 #[derive(Debug, Clone, Default)]
@@ -145,13 +145,14 @@ impl Execution<'_> {
         session: Option<Session>,
     ) -> Result<(), Error> {
         if let Some(session) = session {
-            return self.remove(session).await.map(drop);
+            return self.remove(session, || transport.bytes_sent()).await.map(drop);
         }
-        // The channel was used up by large files.
+        // The channel was used up by large files. Whether a new one needs another opening is in
+        // the answer only.
         for opening in Opening::ALL {
             let session = Session::open(transport, &self.host.name, opening).await?;
             session.request(["work", &self.host.remote_work_path]).await;
-            if self.remove(session).await? {
+            if self.remove(session, || None).await? {
                 return Ok(());
             }
         }
@@ -159,14 +160,33 @@ impl Execution<'_> {
     }
 
     /// Asks for the removal; false when the session has to be opened in another way.
-    async fn remove(&mut self, mut session: Session) -> Result<bool, Error> {
-        session.request(["remove", &self.id.to_string()]).await;
+    ///
+    /// The answer of a near host is worth having: it tells what could not be removed. The answer of
+    /// a far one is not waited for once the request is on its way for certain: the host removes
+    /// the directory all the same, and tells the next session if it couldn't.
+    async fn remove(
+        &mut self,
+        mut session: Session,
+        bytes_sent: impl Fn() -> Option<u64>,
+    ) -> Result<bool, Error> {
+        let request = wire::request(["remove", &self.id.to_string()]);
+        // Empty lines mean nothing. There are more of them than bytes of anything else that is
+        // sent meanwhile, so that a count of sent bytes tells whether the request is among them.
+        let padding = [b'\n'; PADDING];
+        let enough = bytes_sent().map(|before| before + 2 * PADDING as u64);
+        session.writer().send([&padding, &*request, &padding].concat()).await;
         let failed = |session: &Session| {
             session.error(ErrorKind::Host, "failed to remove the task's directory").of_task(self.id)
         };
-        let answer = tokio::time::timeout(REMOVE_TIMEOUT, async {
-            loop {
-                match session.next().await? {
+        let begun = Instant::now();
+        loop {
+            match tokio::time::timeout(NEAR, session.next()).await {
+                Err(elapsed) if begun.elapsed() > REMOVE_TIMEOUT => {
+                    return Err(failed(&session).caused_by(elapsed));
+                }
+                Err(_elapsed) if enough.is_some() && bytes_sent() >= enough => return Ok(true),
+                Err(_elapsed) => {}
+                Ok(next) => match next? {
                     Next::Reply(Reply::Removed) => return Ok(true),
                     Next::Reply(Reply::Error { text, .. }) => {
                         return Err(failed(&session).caused_by(printable(text.as_bytes())));
@@ -174,16 +194,16 @@ impl Execution<'_> {
                     Next::Reply(_) => {}
                     Next::Again => return Ok(false),
                     Next::End(_) => return Err(failed(&session)),
-                }
+                },
             }
-        });
-        match answer.await {
-            Ok(answer) => answer,
-            Err(elapsed) => Err(failed(&session).caused_by(elapsed)),
         }
     }
 }
 
+/// A host whose answer takes longer is far.
+const NEAR: Duration = Duration::from_millis(10);
+/// More than what a connection sends by itself in that time.
+const PADDING: usize = 512;
 /// A directory of millions of files takes its time.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
 

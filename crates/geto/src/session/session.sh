@@ -111,6 +111,12 @@ request_work() {
   fi
   say work "$g_work"
   say boot "$g_boot"
+  # What a session was told to remove and couldn't, or was ended over.
+  for g_task in "$g_tasks"/*; do
+    [ -e "$g_gone/${g_task##*/}" ] || continue
+    remove_task
+    [ ! -e "$g_task" ] || say leftover "$g_task"
+  done
 }
 
 # request facts: says what `geto hosts` shows.

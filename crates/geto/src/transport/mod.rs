@@ -47,6 +47,12 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// # Cancel safety
     /// A call that is dropped leaves at most a command that reads the end of its input at once.
     async fn open(&self, command: &str) -> Result<Channel, Error>;
+
+    /// How many bytes have been handed to the system so far, from where they reach the host also
+    /// when this process ends. `None`, the default, when that can't be told.
+    fn bytes_sent(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The streams of one command.

@@ -91,10 +91,13 @@ fn ended(rest: &str) -> Vec<u8> {
     begun(&format!("{{N}} ended {}\n{REPORT}{rest}", REPORT.len()))
 }
 
+/// What it is, what the host says, what it repeats, how its channel ends, and what comes of it.
+type Case = (&'static str, Vec<u8>, Option<Vec<u8>>, Option<u32>, ErrorKind);
+
 #[test]
 fn lies_end_in_an_error_and_no_results() {
     let stdout = format!("{{N}} out 1000\n{}", "x".repeat(1000));
-    let cases: Vec<(&str, Vec<u8>, Option<Vec<u8>>, Option<u32>, ErrorKind)> = vec![
+    let cases: Vec<Case> = vec![
         ("nothing but an end", vec![], None, Some(0), ErrorKind::Lost),
         ("nothing at all", vec![], None, None, ErrorKind::Lost),
         ("noise without end", vec![], Some(vec![b'x'; 65536]), None, ErrorKind::Lost),

@@ -6,6 +6,7 @@ use geto::transport::ConnectOptions;
 use geto::{ErrorKind, Host, Script, Task};
 use geto_testkit::{Cut, Proxy, Sshd};
 
+use crate::ssh::tasks_left;
 use crate::support::{Place, kind, runtime};
 
 /// What a task that may have started ends in is never guessed: not ssh's 255, not the script's.
@@ -92,4 +93,19 @@ fn a_link_that_breaks_among_the_files_leaves_them_on_the_host() {
     assert!(hint.contains("the host keeps them"), "{hint}");
     let directory = hint.split('`').nth(1).unwrap();
     assert_eq!(fs_err::metadata(server.inside(directory).join("big")).unwrap().len(), 30_000_000);
+}
+
+/// geto does not wait for the answer of a far host; what it has asked for happens all the same.
+#[test]
+fn a_far_host_forgets_the_task_after_geto_has_gone() {
+    let server = Sshd::builder().start();
+    let proxy = Proxy::builder(server.address()).delay(Duration::from_millis(100)).start();
+    let mut host = Host::new(server.name());
+    host.ssh_config_path = Some(server.ssh_config_via(proxy.address()));
+    let place = Place::of(host);
+    let task = Task::new(Script::from_commands("t", ["echo x >f"]));
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    assert_eq!(results.files.unwrap().count, 1);
+    assert_eq!(tasks_left(&server), [""; 0].map(std::path::PathBuf::from));
 }

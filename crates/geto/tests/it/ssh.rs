@@ -1,11 +1,13 @@
 //! One task over real SSH servers.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use geto::{ErrorKind, Host, Outcome, Script, Task};
 use geto_testkit::{Dropbear, Machine, Server, Sshd, login_shells};
 
-use crate::support::{Place, runtime};
+use crate::support::{Place, below, runtime};
 
 /// The host that `server` is, reached as its own `ssh_config` says.
 fn host(server: &Server) -> Host {
@@ -14,12 +16,17 @@ fn host(server: &Server) -> Host {
     host
 }
 
-fn tasks_left(server: &Server) -> Vec<std::path::PathBuf> {
-    let cache = server.inside("~/.cache/geto");
-    let Ok(machines) = fs_err::read_dir(&cache) else { return Vec::new() };
-    let tasks = machines
-        .flat_map(|machine| fs_err::read_dir(machine.unwrap().path().join("tasks")).unwrap());
-    tasks.map(|task| task.unwrap().path()).collect()
+/// What is left of tasks, once the host has had the time to remove them: geto does not wait for
+/// the answer of a host that takes longer than a few milliseconds.
+pub(crate) fn tasks_left(server: &Server) -> Vec<PathBuf> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let tasks = below(&server.inside("~/.cache/geto"), "tasks");
+        if tasks.is_empty() || Instant::now() > deadline {
+            return tasks;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Runs a task that shows everything at once.
@@ -44,10 +51,10 @@ fn runs(server: &Server, data: &Path) {
         format!("{}\n", server.name()).as_bytes()
     );
     assert_eq!(results.warnings, [""; 0]);
-    assert_eq!(tasks_left(server), Vec::<std::path::PathBuf>::new());
+    assert_eq!(tasks_left(server), Vec::<PathBuf>::new());
 }
 
-fn data(dir: &Path) -> std::path::PathBuf {
+fn data(dir: &Path) -> PathBuf {
     let data = dir.join("data");
     fs_err::create_dir_all(&data).unwrap();
     fs_err::write(data.join("f"), b"\0\xff\n").unwrap();
@@ -121,7 +128,7 @@ fn a_work_path_that_cannot_be_used_is_a_clear_error() {
         assert_eq!(error.host(), Some(server.name()));
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(reason) && cause.contains(".cache/geto"), "{cause}");
-        assert_eq!(tasks_left(&server), Vec::<std::path::PathBuf>::new());
+        assert_eq!(tasks_left(&server), Vec::<PathBuf>::new());
     }
 }
 
@@ -140,7 +147,7 @@ fn a_full_disk_is_said() {
         let [warning] = &results.warnings[..] else { panic!("{:?}", results.warnings) };
         assert!(warning.contains(".cache/geto` on host `server` was full"), "{warning}");
         assert!(results.files.unwrap().bytes > 900_000);
-        assert_eq!(tasks_left(&server), Vec::<std::path::PathBuf>::new());
+        assert_eq!(tasks_left(&server), Vec::<PathBuf>::new());
     }
 }
 
@@ -227,4 +234,39 @@ fn the_same_over_a_child_ssh() {
         fs_err::metadata(results.files.unwrap().directory.join("big")).unwrap().len(),
         1_000_000
     );
+}
+
+/// What a session was told to remove and did not, since it was ended over it, say.
+#[test]
+fn the_next_session_removes_what_an_earlier_one_left() {
+    let server = Sshd::builder().machine(Machine::new().user("tester")).start();
+    let place = Place::of(host(&server));
+    let task = Task::new(Script::from_commands("t", [":"]));
+    let run = || {
+        runtime().block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() })
+    };
+    assert_eq!(run().warnings, [""; 0]);
+    let [gone] = &below(&server.inside("~/.cache/geto"), "gone")[..] else { panic!() };
+    let left =
+        gone.parent().unwrap().parent().unwrap().join("tasks").join(gone.file_name().unwrap());
+    fs_err::create_dir_all(left.join("dir/sub")).unwrap();
+    let owner = fs_err::metadata(left.parent().unwrap()).unwrap().uid();
+    for path in [left.clone(), left.join("dir"), left.join("dir/sub")] {
+        std::os::unix::fs::chown(path, Some(owner), None).unwrap();
+    }
+    assert_eq!(run().warnings, [""; 0]);
+    assert!(!left.exists());
+    // What belongs to another user stays, and that is said.
+    fs_err::create_dir_all(left.join("dir/sub")).unwrap();
+    let mut warned = Vec::new();
+    runtime().block_on(async {
+        let fleet = place.fleet();
+        let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+            if let geto::Event::Warning(text) = event {
+                warned.push(text);
+            }
+        });
+        run.await.unwrap();
+    });
+    assert!(warned.len() == 1 && warned[0].contains("of an earlier task"), "{warned:?}");
 }

@@ -52,7 +52,8 @@ impl Place {
     }
 }
 
-fn below(work: &Path, kind: &str) -> Vec<PathBuf> {
+/// The directories of one kind below a work path.
+pub(crate) fn below(work: &Path, kind: &str) -> Vec<PathBuf> {
     let entries = |path: &Path| match fs_err::read_dir(path) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
         Err(_) => Vec::new(),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use geto_core::Host;
 use geto_core::ssh_config::AddressFamily;
@@ -27,13 +28,25 @@ pub(super) struct Connection {
     pub(super) handle: Handle<Client>,
     pub(super) report: Arc<Report>,
     /// What it goes through.
-    _below: Below,
+    below: Below,
 }
 
 pub(super) enum Below {
-    Tcp,
-    Jump { _connection: Arc<Connection> },
+    Tcp { sent: Arc<AtomicU64> },
+    Jump { connection: Arc<Connection> },
     Proxy(Proxy),
+}
+
+impl Connection {
+    /// See [`Transport::bytes_sent`](crate::transport::Transport::bytes_sent).
+    pub(super) fn bytes_sent(&self) -> Option<u64> {
+        match &self.below {
+            Below::Tcp { sent } => Some(sent.load(Ordering::Relaxed)),
+            Below::Jump { connection } => connection.bytes_sent(),
+            // A process of its own, which ends with this one.
+            Below::Proxy(_) => None,
+        }
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -92,7 +105,7 @@ impl Hop<'_> {
             .map_err(|why| failure::of_config(why, &place))?;
         let logging_in = auth::log_in(&login, &asker, &mut handle, &report);
         match self.budget.spend(logging_in).await {
-            Ok(Ok(())) => Ok(Connection { handle, report, _below: below }),
+            Ok(Ok(())) => Ok(Connection { handle, report, below }),
             Ok(Err(refused)) => Err(failure::of_login(refused, &report, &place)),
             Err(exhausted) => Err(failure::of_way(exhausted.to_string(), &place)),
         }
@@ -118,14 +131,17 @@ impl Hop<'_> {
             .map_err(|why| failure::of_config(format!("no way to do {why}"), place))?;
         let may_ask = trust.may_ask();
         let handler = Client { trust, report: Arc::clone(report) };
-        let mut below = Below::Tcp;
+        let mut below = None;
         let shaking_hands = async {
             let (stream, through) = self.stream(previous.cloned()).await.map_err(Way::Dial)?;
-            below = through;
+            below = Some(through);
             connect_stream(Arc::new(config), stream, handler).await.map_err(Way::Protocol)
         };
         let failed = match self.budget.spend(shaking_hands).await {
-            Ok(Ok(handle)) => return Ok(Met::Accepted(Box::new((handle, below)))),
+            Ok(Ok(handle)) => match below {
+                Some(below) => return Ok(Met::Accepted(Box::new((handle, below)))),
+                None => "the stream is gone".to_owned(),
+            },
             Ok(Err(Way::Dial(error))) => error.to_string(),
             Ok(Err(Way::Protocol(error))) => match report.take_refusal() {
                 Some(Refusal::Unknown(unknown)) if may_ask => return Ok(Met::Unknown(unknown)),
@@ -138,7 +154,7 @@ impl Hop<'_> {
             Err(exhausted) => exhausted.to_string(),
         };
         let complaint = match &mut below {
-            Below::Proxy(proxy) => proxy.complaint().await,
+            Some(Below::Proxy(proxy)) => proxy.complaint().await,
             _ => None,
         };
         let why = match complaint {
@@ -163,7 +179,7 @@ impl Hop<'_> {
                 io::Error::other(format!("the host in between did not connect: {why}"))
             })?;
             let stream = Box::new(channel.into_stream());
-            return Ok((stream, Below::Jump { _connection: connection }));
+            return Ok((stream, Below::Jump { connection }));
         }
         if let Some(command) = &ssh.proxy_command
             && !command.eq_ignore_ascii_case("none")
@@ -182,7 +198,8 @@ impl Hop<'_> {
         };
         let from = ssh.bind_address.as_deref();
         let link = stream::dial(&ssh.hostname, ssh.port, family, from).await?;
-        Ok((Box::new(link), Below::Tcp))
+        let sent = link.sent();
+        Ok((Box::new(link), Below::Tcp { sent }))
     }
 
     /// Lets a person accept an unknown key, and learns it.

@@ -60,6 +60,10 @@ impl Transport for NativeTransport {
         };
         Err(failure::of_channel(&failed, &self.connection).on_host(&self.host))
     }
+
+    fn bytes_sent(&self) -> Option<u64> {
+        self.connection.bytes_sent()
+    }
 }
 
 /// Connects to the last of `hops` by way of those before it.

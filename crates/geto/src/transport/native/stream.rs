@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,12 +26,14 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub(crate) struct Link {
     tcp: TcpStream,
     eager_reads: u32,
+    /// How many bytes the kernel has taken.
+    sent: Arc<AtomicU64>,
 }
 
 impl Link {
     fn new(tcp: TcpStream) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
-        let link = Self { tcp, eager_reads: EAGER_READS };
+        let link = Self { tcp, eager_reads: EAGER_READS, sent: Arc::default() };
         #[cfg(target_os = "linux")]
         {
             let millis = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
@@ -37,6 +41,18 @@ impl Link {
         }
         link.acknowledge_at_once();
         Ok(link)
+    }
+
+    /// Returns the count of bytes that the kernel has taken, which goes on counting.
+    pub(super) fn sent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.sent)
+    }
+
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(length)) = &written {
+            self.sent.fetch_add(*length as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     /// Linux takes the setting back by itself, hence once per read.
@@ -69,7 +85,8 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.count(written)
     }
 
     fn poll_write_vectored(
@@ -77,7 +94,8 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {
