@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use geto_testkit::program;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
-/// What one command took, as `/usr/bin/time` saw it.
+/// What one command took.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     /// Seconds from start to end.
@@ -55,9 +57,7 @@ impl Contender {
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or_default()
         };
-        // Processor time comes in hundredths of a second: the mean says more.
-        let cpu = self.costs.iter().map(|cost| cost.cpu).sum::<f64>() / self.costs.len() as f64;
-        Cost { wall: of(|cost| cost.wall), cpu, memory: of(|cost| cost.memory) }
+        Cost { wall: of(|c| c.wall), cpu: of(|c| c.cpu), memory: of(|c| c.memory) }
     }
 }
 
@@ -110,7 +110,7 @@ pub fn rounds(default: usize) -> usize {
 fn timed(command: &Command) -> Cost {
     let report = tempfile::NamedTempFile::new().expect("a temporary file");
     let mut timed = Command::new(program("time", "time"));
-    timed.args(["-f", "%e %U %S %M", "-o"]).arg(report.path()).arg(command.get_program());
+    timed.args(["-f", "%M", "-o"]).arg(report.path()).arg(command.get_program());
     timed.args(command.get_args()).stdout(Stdio::null()).stderr(Stdio::inherit());
     for (name, value) in command.get_envs() {
         match value {
@@ -118,15 +118,22 @@ fn timed(command: &Command) -> Cost {
             None => timed.env_remove(name),
         };
     }
+    let cpu_before = cpu_of_children();
     let begun = std::time::Instant::now();
     let status = timed.status().expect("the command starts");
     let wall = begun.elapsed().as_secs_f64();
+    let cpu = cpu_of_children() - cpu_before;
     assert!(status.success(), "{command:?} failed");
     let text = fs_err::read_to_string(report.path()).expect("the report of time");
-    let fields: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let field = |index: usize| fields.get(index).copied().unwrap_or_default();
-    // The wall time of `time` has two digits only.
-    Cost { wall, cpu: field(1) + field(2), memory: field(3) }
+    let memory = text.trim().parse().expect("a number of KiB");
+    Cost { wall, cpu, memory }
+}
+
+/// Seconds of processor time of all children so far. `time` itself says hundredths only.
+fn cpu_of_children() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("a process may ask that of itself");
+    let seconds = |time: TimeVal| time.num_microseconds() as f64 / 1e6;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 /// A command of `sh -c` whose words are given as arguments, so that none is read twice.

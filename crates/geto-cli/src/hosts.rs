@@ -84,7 +84,7 @@ fn show(answers: &[Answer<'_>], printer: Printer) -> Result<(), Error> {
     }
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(line.trim_end());
+        text.push_str(line.trim());
         text.push('\n');
     }
     write_stdout(text.as_bytes()).map_err(unwritten)?;
