@@ -8,6 +8,7 @@ mod fleet;
 mod help;
 mod home;
 mod output;
+mod prompt;
 mod run;
 mod secrets;
 mod ssh;

@@ -1,0 +1,77 @@
+//! Questions to whoever sits there.
+
+use std::io::{Read as _, Write as _};
+use std::process::Stdio;
+
+use geto_testkit::{AskPass, KeyKind, Sshd, UserKey, program};
+
+use crate::support::World;
+
+const GETO: &str = env!("CARGO_BIN_EXE_geto");
+
+#[test]
+fn a_passphrase_is_asked_for_through_ssh_askpass() {
+    for kind in [KeyKind::Ed25519, KeyKind::Rsa] {
+        let key = UserKey::new(kind).passphrase("open sesame");
+        let server = Sshd::builder().name("server1").user_key(key).start();
+        let world = World::new();
+        world.env.use_servers(&[&server]);
+        let ask = AskPass::new(&["open sesame"]);
+        let mut command = world.env.command(program("setsid", "util-linux"));
+        command.args(["-w", GETO, "run", "-q", "-c", "echo in"]);
+        ask.serve(&mut command);
+        let ran = world.env.run(&mut command);
+        assert_eq!(ran.text(), "in\n", "{ran:?}");
+        let questions = ask.questions();
+        assert!(
+            questions.lines().count() == 1 && questions.contains("passphrase"),
+            "{questions:?}"
+        );
+    }
+}
+
+#[test]
+fn without_anybody_to_ask_it_ends_at_once_with_the_reason() {
+    let server = Sshd::builder().name("server1").password("s3cret").start();
+    let world = World::new();
+    world.env.use_servers(&[&server]);
+    let mut command = world.env.command(program("setsid", "util-linux"));
+    let ran = world.env.run(command.args(["-w", GETO, "run", "-c", "echo in"]));
+    assert_eq!(ran.code(), 125, "{ran:?}");
+    assert!(ran.stderr.contains("on host `server1`"), "{ran:?}");
+}
+
+/// On a terminal of its own: what is typed does not show, and Ctrl-C leaves the terminal as it was.
+#[test]
+fn a_password_is_asked_for_on_the_terminal() {
+    let server = Sshd::builder().name("server1").password("s3cret").start();
+    let world = World::new();
+    world.env.use_servers(&[&server]);
+    for (typed, shown) in [("s3cret\n", "in\r\n"), ("\u{3}", "echo \r\n")] {
+        let mut command = world.env.command(program("script", "bsdutils"));
+        let line = format!("'{GETO}' run -q -c 'echo in'; stty -a | grep -o '[-]*echo '");
+        command.args(["-qec", &line, "/dev/null"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut seen = String::new();
+        while !seen.contains("assword") {
+            let mut piece = [0; 1024];
+            let read = stdout.read(&mut piece).unwrap();
+            assert!(read > 0, "{seen}");
+            seen.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(typed.as_bytes()).unwrap();
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        drop(stdin);
+        child.wait().unwrap();
+        assert!(rest.contains(shown) && !rest.contains("s3cret"), "{seen}{rest}");
+        assert!(rest.ends_with("echo \r\n") && !rest.contains("-echo"), "{rest:?}");
+    }
+}
