@@ -41,7 +41,7 @@ impl Progress {
     /// `bytes` have been received.
     pub(crate) fn receiving(&mut self, bytes: u64) {
         if bytes > SHOWN {
-            self.shown("{spinner} {bytes} received, {bytes_per_sec}", None, bytes);
+            self.shown("{spinner} {bytes} received", None, bytes);
         }
     }
 
