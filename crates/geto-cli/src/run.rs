@@ -151,6 +151,10 @@ async fn dry_run(
     let names: Vec<&str> = task.env.iter().map(|(name, _)| name.as_str()).collect();
     let size = match task.script.body() {
         ScriptBody::Text(text) => human_bytes(text.len() as u64),
+        ScriptBody::File(path) => fs_err::metadata(path).map_or_else(
+            |error| format!("it can't be read: {error}"),
+            |metadata| human_bytes(metadata.len()),
+        ),
         _ => "a command".to_owned(),
     };
     if printer.form() == Form::Json {

@@ -1,7 +1,7 @@
 //! From arguments to a task.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -55,7 +55,7 @@ fn script(what: &WhatArgs, task: &TaskArgs) -> Result<(Script, Vec<OsString>), E
     let path = Path::new(first);
     if what.is_behind_dashes {
         let argv = words.iter().map(|word| word.as_bytes());
-        return Ok((Script::from_argv(name_of(path), argv), Vec::new()));
+        return Ok((Script::from_argv(Script::from_path(path).name(), argv), Vec::new()));
     }
     let script = if first == "-" {
         if task.stdin == Some(None) {
@@ -64,40 +64,27 @@ fn script(what: &WhatArgs, task: &TaskArgs) -> Result<(Script, Vec<OsString>), E
         }
         Script::from_text("stdin", read_stdin()?)
     } else {
-        Script::from_text(name_of(path), read_script(path)?)
+        script_of(path)?
     };
     Ok((script, others.to_vec()))
 }
 
-fn read_script(path: &Path) -> Result<Vec<u8>, Error> {
-    let shown = shown(path.as_os_str());
-    let failed = || usage(format!("failed to read the script `{shown}`"));
-    let hint = || {
-        format!(
-            "to run a command of the host, write `-- {shown}`; to run a line of shell, `-c LINE`"
-        )
+/// A file is read later, but that there is none is said with what may be meant instead.
+fn script_of(path: &Path) -> Result<Script, Error> {
+    let cause = match fs_err::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => "it is a directory",
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "there is no such file",
+        _ => return Ok(Script::from_path(path)),
     };
-    match fs_err::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            Err(failed().caused_by("it is a directory").with_hint(hint()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(failed().caused_by("there is no such file").with_hint(hint()))
-        }
-        _ => fs_err::read(path).map_err(|error| failed().caused_by(error)),
-    }
-}
-
-/// The file name without suffix; characters that can't stand in a name become `_`.
-fn name_of(path: &Path) -> String {
-    let stem = path.file_stem().unwrap_or(OsStr::new("script"));
-    let printable = |c: char| if c.is_control() { '_' } else { c };
-    stem.to_string_lossy().chars().map(printable).collect()
+    let shown = shown(path.as_os_str());
+    Err(usage(format!("failed to read the script `{shown}`")).caused_by(cause).with_hint(format!(
+        "to run a command of the host, write `-- {shown}`; to run a line of shell, `-c LINE`"
+    )))
 }
 
 fn read_stdin() -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    std::io::stdin()
+    io::stdin()
         .lock()
         .read_to_end(&mut bytes)
         .map_err(|error| Error::new(ErrorKind::Local, "failed to read stdin").caused_by(error))?;

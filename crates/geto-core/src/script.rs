@@ -1,5 +1,7 @@
 //! What is executed on the host.
 
+use std::path::{Path, PathBuf};
+
 use crate::InvalidTask;
 
 /// What is executed on the host: a name, a text (or a command), and a limit.
@@ -26,6 +28,8 @@ pub enum ScriptBody {
     /// A command and its first arguments, executed as they stand: the command is looked up in the
     /// `PATH` of the host, and no shell is in between.
     Command(Vec<Vec<u8>>),
+    /// The text in this file, read when the task is run.
+    File(PathBuf),
 }
 
 impl Script {
@@ -56,10 +60,30 @@ impl Script {
         Self { name: name.into(), body: ScriptBody::Command(argv), max_concurrent: None }
     }
 
-    /// Adds a line. A script that executes a command takes it as one more argument.
+    /// Makes a script of the file at `path`, which is read when the task is run. Its name is that of
+    /// the file without suffix; characters that can't stand in a name become `_`.
+    ///
+    /// ```
+    /// assert_eq!(geto_core::Script::from_path("jobs/train.v2.py").name(), "train.v2");
+    /// ```
+    pub fn from_path(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { name: name_of(&path), body: ScriptBody::File(path), max_concurrent: None }
+    }
+
+    /// Gives the script another text, byte by byte.
+    #[must_use]
+    pub fn with_text(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.body = ScriptBody::Text(text.into());
+        self
+    }
+
+    /// Adds a line. A script that executes a command takes it as one more argument; one that is a
+    /// file stays as it is.
     #[must_use]
     pub fn command(mut self, line: impl AsRef<[u8]>) -> Self {
         match &mut self.body {
+            ScriptBody::File(_) => {}
             ScriptBody::Text(text) => {
                 text.extend_from_slice(line.as_ref());
                 text.push(b'\n');
@@ -109,7 +133,7 @@ impl Script {
             return Err(InvalidTask::ScriptName(self.name.clone()));
         }
         match &self.body {
-            ScriptBody::Text(_) => Ok(()),
+            ScriptBody::Text(_) | ScriptBody::File(_) => Ok(()),
             ScriptBody::Command(argv) if argv.first().is_none_or(Vec::is_empty) => {
                 Err(InvalidTask::EmptyCommand)
             }
@@ -119,4 +143,11 @@ impl Script {
             },
         }
     }
+}
+
+/// The file name without suffix, fit for a name.
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    let fit = |c: char| if c.is_control() { '_' } else { c };
+    stem.to_string_lossy().chars().map(fit).collect()
 }

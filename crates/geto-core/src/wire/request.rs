@@ -81,6 +81,8 @@ pub struct RunRequest<'a> {
     pub host: &'a Host,
     /// The task.
     pub task: &'a Task,
+    /// The text of its script; none for a command of the host.
+    pub text: Option<&'a [u8]>,
     /// How many bytes of input follow; none is `/dev/null`.
     pub stdin_len: Option<u64>,
     /// How many bytes of dependencies follow, as a tar archive.
@@ -97,9 +99,9 @@ impl RunRequest<'_> {
         say("attempt", self.attempt.as_bytes());
         say("host", self.host.name.as_bytes());
         say("name", task.script.name().as_bytes());
-        match task.script.body() {
-            ScriptBody::Command(_) => say("kind", b"command"),
-            ScriptBody::Text(text) => {
+        match self.text {
+            None => say("kind", b"command"),
+            Some(text) => {
                 say("script", text.len().to_string().as_bytes());
                 match Interpreter::of(text) {
                     None => say("kind", b"binary"),
@@ -132,7 +134,7 @@ impl RunRequest<'_> {
         if task.leave {
             say("leave", b"yes");
         }
-        if opens_output_by_name(task) {
+        if opens_output_by_name(task, self.text) {
             say("pipes", b"yes");
         }
         match &task.bring {
@@ -158,14 +160,14 @@ impl RunRequest<'_> {
 
 /// Whether a task seems to open its standard output or error by name (`echo >/dev/stderr`), which
 /// truncates a file and does nothing to a pipe. Pipes cost two processes more.
-fn opens_output_by_name(task: &Task) -> bool {
+fn opens_output_by_name(task: &Task, text: Option<&[u8]>) -> bool {
     let names: [&[u8]; 3] = [b"/dev/std", b"/dev/fd/", b"/proc/self/fd"];
     let mentions = |text: &[u8]| {
         names.iter().any(|name| text.windows(name.len()).any(|window| window == *name))
     };
     let script = match task.script.body() {
-        ScriptBody::Text(text) => mentions(text),
         ScriptBody::Command(argv) => argv.iter().any(|word| mentions(word)),
+        _ => text.is_some_and(mentions),
     };
     script || task.args.iter().any(|arg| mentions(arg))
 }
@@ -246,6 +248,7 @@ mod tests {
             attempt: "x",
             host: &host,
             task: &task,
+            text: None,
             stdin_len: Some(3),
             dependencies_len: None,
         };

@@ -3,11 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use geto_core::wire::{EndReport, Reply, RunRequest};
-use geto_core::{Host, Outcome, ScriptBody, Stdin, Task, TaskId};
+use geto_core::{Host, Outcome, Task, TaskId};
 use tokio::sync::watch;
 
 use super::Event;
 use super::files::{self, Files};
+use super::input::Input;
 use super::store::Store;
 use crate::session::{Next, Opening, Session, random};
 use crate::stage::StagePlan;
@@ -26,6 +27,7 @@ pub(super) struct Execution<'a> {
     pub(super) host: &'a Host,
     pub(super) task: &'a Task,
     pub(super) id: TaskId,
+    pub(super) input: Input,
     pub(super) plan: StagePlan,
     pub(super) store: Store,
     pub(super) follow: Follow<'a>,
@@ -60,11 +62,10 @@ pub(super) struct Ended {
 impl Execution<'_> {
     /// Sends the task and follows it to its end, files included.
     pub(super) async fn run(&mut self, transport: &dyn Transport) -> Result<Ended, Error> {
-        let stdin = input(self.task).await?;
         let attempt = format!("{:016x}", random()?);
         for opening in Opening::ALL {
             let mut session = Session::open(transport, &self.host.name, opening).await?;
-            let outcome = self.exchange(&mut session, &attempt, stdin.as_deref()).await;
+            let outcome = self.exchange(&mut session, &attempt).await;
             self.progress.bytes_sent += session.writer().written();
             self.progress.bytes_received += session.received();
             match outcome {
@@ -103,10 +104,9 @@ impl Execution<'_> {
         &mut self,
         session: &mut Session,
         attempt: &str,
-        stdin: Option<&[u8]>,
     ) -> Result<Option<(Option<EndReport>, Option<Files>)>, Error> {
-        self.request(session, attempt, stdin).await;
-        let mut upload = self.upload(session, stdin);
+        self.request(session, attempt).await;
+        let mut upload = self.upload(session);
         let mut uploading = true;
         let mut tick = tokio::time::interval(SENDING_SHOWN);
         let report = loop {
@@ -149,7 +149,7 @@ impl Execution<'_> {
     }
 
     /// Queues all of the request but the dependencies.
-    async fn request(&mut self, session: &Session, attempt: &str, stdin: Option<&[u8]>) {
+    async fn request(&mut self, session: &Session, attempt: &str) {
         session.request(["work", &self.host.remote_work_path]).await;
         let dependencies_len = Some(self.plan.tar_len()).filter(|&len| len > 0);
         let request = RunRequest {
@@ -157,23 +157,17 @@ impl Execution<'_> {
             attempt,
             host: self.host,
             task: self.task,
-            stdin_len: stdin.map(|bytes| bytes.len() as u64),
+            text: self.input.text.as_deref(),
+            stdin_len: self.input.stdin.as_ref().map(|bytes| bytes.len() as u64),
             dependencies_len,
         };
         session.writer().send(request.line()).await;
     }
 
     /// Sends script, input and dependencies from a thread of their own.
-    fn upload(
-        &self,
-        session: &Session,
-        stdin: Option<&[u8]>,
-    ) -> tokio::task::JoinHandle<Result<(), Error>> {
-        let script = match self.task.script.body() {
-            ScriptBody::Text(text) => text.clone(),
-            _ => Vec::new(),
-        };
-        let stdin = stdin.unwrap_or_default().to_vec();
+    fn upload(&self, session: &Session) -> tokio::task::JoinHandle<Result<(), Error>> {
+        let script = self.input.text.clone().unwrap_or_default();
+        let stdin = self.input.stdin.clone().unwrap_or_default();
         let plan = self.plan.clone();
         session.writer().count((script.len() + stdin.len()) as u64 + plan.tar_len());
         let mut writer = session.writer().blocking();
@@ -326,23 +320,6 @@ impl Execution<'_> {
                 .with_hint(format!("the host keeps them: `{}`", printable(directory.as_bytes()))),
             _ => error,
         }
-    }
-}
-
-/// The input of the task.
-async fn input(task: &Task) -> Result<Option<Vec<u8>>, Error> {
-    match &task.stdin {
-        Stdin::Null => Ok(None),
-        Stdin::Bytes(bytes) => Ok(Some(bytes.clone())),
-        Stdin::File(path) => {
-            let shown = printable(path.as_os_str().as_encoded_bytes());
-            let bytes = fs_err::tokio::read(path).await.map_err(|error| {
-                Error::new(ErrorKind::Usage, format!("failed to read the input `{shown}`"))
-                    .caused_by(error)
-            })?;
-            Ok(Some(bytes))
-        }
-        _ => Err(Error::new(ErrorKind::Usage, "unknown kind of input")),
     }
 }
 

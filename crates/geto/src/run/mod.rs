@@ -4,6 +4,7 @@ mod event;
 mod execute;
 mod files;
 mod finish;
+mod input;
 mod report;
 mod store;
 
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 use self::execute::{Execution, Progress};
 use self::finish::Destination;
+use self::input::Input;
 use self::store::Store;
 
 pub use event::Event;
@@ -155,6 +157,7 @@ impl Run<'_> {
         let invalid =
             |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
         self.task.check().map_err(invalid)?;
+        let input = Input::of(self.task).await?;
         let plan = StagePlan::of(self.task).await?;
         let store = Store::create(self.fleet.local_work_path(), self.id, self.task.max_results)?;
         let mut follow = self.follow.take().unwrap_or_else(|| Box::new(drop));
@@ -175,6 +178,7 @@ impl Run<'_> {
             host: &host,
             task: self.task,
             id: self.id,
+            input,
             plan,
             store,
             follow,

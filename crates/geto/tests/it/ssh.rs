@@ -178,6 +178,26 @@ fn a_binary_is_a_script_too() {
     assert_eq!(results.stdout().unwrap(), b"hi\n");
 }
 
+#[test]
+fn a_script_of_a_file_is_read_when_it_runs() {
+    let server = Sshd::builder().start();
+    let place = Place::of(host(&server));
+    let path = place.dir.path().join("job.v2.sh");
+    let task = Task::new(Script::from_path(&path));
+    let run =
+        || runtime().block_on(async { place.fleet().run_on_host(&task, server.name()).await });
+    let error = run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error:?}");
+    fs_err::write(
+        &path,
+        "#!/bin/sh -e\necho \"$GETO_SCRIPT $-\"; cat 2>/dev/stderr; false; echo no\n",
+    )
+    .unwrap();
+    let results = run().unwrap();
+    assert_eq!(results.outcome, Outcome::Exited { code: 1 });
+    assert!(results.stdout().unwrap().starts_with(b"job.v2 e"), "{results:?}");
+}
+
 /// Nobody could answer a question there.
 #[test]
 fn a_task_that_asks_finds_neither_input_nor_terminal() {
