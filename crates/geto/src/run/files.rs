@@ -30,21 +30,38 @@ pub(super) async fn receive(
     execution: &mut Execution<'_>,
     session: &mut Session,
 ) -> Result<Option<Files>, Error> {
-    let mut unpacking: Option<Unpacking> = None;
+    let mut unpacking = None;
+    let received = match small(execution, session, &mut unpacking).await {
+        Ok(true) => large(execution, session, &mut unpacking).await,
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // Also after an error, so that nothing is written any more when what was written is removed.
+    let files = match unpacking {
+        Some(unpacking) => Some(unpacking.finish(execution).await),
+        None => None,
+    };
+    received?;
+    files.transpose()
+}
+
+/// Receives files that come in frames; true when they are too large for that.
+async fn small(
+    execution: &mut Execution<'_>,
+    session: &mut Session,
+    unpacking: &mut Option<Unpacking>,
+) -> Result<bool, Error> {
     loop {
         let next = session.next().await.map_err(|error| execution.results_error(error))?;
         match next {
-            Next::Reply(Reply::NoFiles) => return Ok(None),
-            Next::Reply(Reply::LargeFiles) => break,
+            Next::Reply(Reply::NoFiles) if unpacking.is_none() => return Ok(false),
+            Next::Reply(Reply::LargeFiles) if unpacking.is_none() => return Ok(true),
             Next::Reply(Reply::Files(bytes)) => {
                 let unpacking = unpacking.get_or_insert_with(|| Unpacking::start(execution));
                 // When it has failed, `finish` tells; the host still has a few frames to get through.
                 unpacking.feed(bytes, execution).await;
             }
-            Next::Reply(Reply::FilesEnd) => match unpacking {
-                Some(unpacking) => return unpacking.finish(execution).await.map(Some),
-                None => return Ok(None),
-            },
+            Next::Reply(Reply::FilesEnd) => return Ok(false),
             Next::Reply(reply) => execution.take_late(reply)?,
             Next::Again | Next::End(_) => {
                 let error = session.error(ErrorKind::Results, "the link broke");
@@ -53,16 +70,23 @@ pub(super) async fn receive(
         }
         // A host without tar says so instead of sending.
         if unpacking.is_none() && execution.is_damaged() {
-            return Ok(None);
+            return Ok(false);
         }
     }
-    let mut unpacking = Unpacking::start(execution);
+}
+
+/// Asks for files and receives them to the end of the channel.
+async fn large(
+    execution: &mut Execution<'_>,
+    session: &mut Session,
+    unpacking: &mut Option<Unpacking>,
+) -> Result<(), Error> {
+    let unpacking = unpacking.insert(Unpacking::start(execution));
     session.request(["files"]).await;
     let mut wanted = true;
     while wanted && let Some(bytes) = session.raw().await {
         wanted = unpacking.feed(bytes, execution).await;
     }
-    let files = unpacking.finish(execution).await?;
     match session.status() {
         Some(0) => {}
         Some(_) => execution.set_damaged(session.stderr()),
@@ -71,7 +95,7 @@ pub(super) async fn receive(
         }
         None => execution.set_damaged("the host sent more than the files".to_owned()),
     }
-    Ok(Some(files))
+    Ok(())
 }
 
 /// An archive that is unpacked as it arrives, on a thread of its own.
@@ -84,9 +108,11 @@ struct Unpacking {
 impl Unpacking {
     fn start(execution: &Execution<'_>) -> Self {
         let (pieces, receiver) = mpsc::channel(QUEUE);
-        let into = execution.store.files();
+        let partial = execution.store.partial();
         let limits = Limits { max_bytes: execution.store.room(), ..Limits::default() };
         let thread = tokio::task::spawn_blocking(move || {
+            // Kept to the end of this thread: the directory is not removed before.
+            let into = partial.files();
             fs_err::create_dir(&into).map_err(|error| {
                 Error::new(ErrorKind::Local, "failed to make room").caused_by(error)
             })?;

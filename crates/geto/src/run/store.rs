@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use fs_err::File;
@@ -12,16 +14,38 @@ use crate::results::sync_tree;
 use crate::{Error, ErrorKind};
 
 /// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
-/// there. Dropped before, it removes what it has written.
+/// there.
 #[derive(Debug)]
 pub(super) struct Store {
-    partial: PathBuf,
+    partial: Arc<Partial>,
     last: PathBuf,
     stdout: Output,
     stderr: Output,
     bytes: u64,
     max: Option<u64>,
-    done: bool,
+}
+
+/// The directory that is written to. Once nobody writes to it any more, it is removed, unless all
+/// was done: the host keeps the whole, and half of it here would only look like it.
+#[derive(Debug)]
+pub(super) struct Partial {
+    path: PathBuf,
+    done: AtomicBool,
+}
+
+impl Partial {
+    /// Where files are unpacked.
+    pub(super) fn files(&self) -> PathBuf {
+        self.path.join("files")
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !*self.done.get_mut() {
+            drop(fs_err::remove_dir_all(&self.path));
+        }
+    }
 }
 
 /// A file that gets onto the disk while it grows, so that little is left to wait for in the end.
@@ -86,7 +110,8 @@ impl Store {
                 .with_hint("set `local_work_path` in geto.ini")
         })?;
         let last = local_work_path.join(id.to_string());
-        Ok(Self { partial, last, stdout, stderr, bytes: 0, max, done: false })
+        let partial = Arc::new(Partial { path: partial, done: AtomicBool::new(false) });
+        Ok(Self { partial, last, stdout, stderr, bytes: 0, max })
     }
 
     /// Adds to the file `stdout`.
@@ -101,9 +126,9 @@ impl Store {
         self.stderr.write(bytes).map_err(unwritable)
     }
 
-    /// Where files are unpacked.
-    pub(super) fn files(&self) -> PathBuf {
-        self.partial.join("files")
+    /// The directory, for whoever writes to it on a thread of their own.
+    pub(super) fn partial(&self) -> Arc<Partial> {
+        Arc::clone(&self.partial)
     }
 
     /// How many bytes may still come.
@@ -116,16 +141,16 @@ impl Store {
         let mut finish = || -> io::Result<()> {
             self.stdout.settle()?;
             self.stderr.settle()?;
-            fs_err::write(self.partial.join("outcome.json"), outcome)?;
-            sync_tree(&self.partial)?;
-            fs_err::rename(&self.partial, &self.last)?;
+            fs_err::write(self.partial.path.join("outcome.json"), outcome)?;
+            sync_tree(&self.partial.path)?;
+            fs_err::rename(&self.partial.path, &self.last)?;
             match self.last.parent() {
                 Some(parent) => File::open(parent)?.sync_all(),
                 None => Ok(()),
             }
         };
         finish().map_err(unwritable)?;
-        self.done = true;
+        self.partial.done.store(true, Ordering::Relaxed);
         Ok(self.last.clone())
     }
 
@@ -137,15 +162,6 @@ impl Store {
                 Err(Error::new(ErrorKind::Results, message))
             }
             _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if !self.done {
-            // The host keeps the whole; half of it here would only look like it.
-            drop(fs_err::remove_dir_all(&self.partial));
         }
     }
 }
