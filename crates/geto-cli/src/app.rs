@@ -36,7 +36,7 @@ pub(crate) fn main() -> ProcessCode {
         error.exit_code()
     });
     // Whoever left at a prompt has left it without echo.
-    terminal.restore();
+    terminal.restore_for_good();
     ProcessCode::from(code.0)
 }
 

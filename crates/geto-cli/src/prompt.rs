@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use geto::Secret;
 use geto::transport::Prompter;
-use rustix::termios::{self, OptionalActions, Termios};
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 /// The terminal that controls this process; where there is none, or ssh would not use it either,
 /// the program that `SSH_ASKPASS` names.
@@ -17,9 +18,16 @@ pub(crate) struct Terminal;
 impl Prompter for Terminal {
     fn secret(&self, prompt: &str, echo: bool) -> Option<Secret> {
         match way()? {
-            Way::Terminal(_) if !echo => {
-                let answer = rpassword::prompt_password(prompt).ok()?;
-                Some(Secret::from(answer.as_str()))
+            // Hidden before the question is there: who answers fast must not be seen either.
+            Way::Terminal(terminal) if !echo => {
+                let before = hide_input(terminal.try_clone().ok()?)?;
+                let answer = read_line(terminal, prompt);
+                before.restore();
+                let (terminal, _) = before.0.as_ref()?;
+                // What ended the line was not shown.
+                let mut terminal = terminal;
+                terminal.write_all(b"\n").ok();
+                answer.as_deref().map(Secret::from)
             }
             Way::Terminal(terminal) => read_line(terminal, prompt).as_deref().map(Secret::from),
             Way::Program(program) => ask_program(&program, prompt, None),
@@ -101,16 +109,40 @@ pub(crate) struct Remembered(Option<(File, Termios)>);
 /// Remembers how the terminal is.
 pub(crate) fn remember_terminal() -> Remembered {
     let terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok();
-    Remembered(terminal.and_then(|terminal| {
-        let terminal = terminal.into_parts().0;
-        let how = termios::tcgetattr(&terminal).ok()?;
-        Some((terminal, how))
-    }))
+    Remembered::of(terminal.map(|terminal| terminal.into_parts().0))
+}
+
+/// Whether the process is on its way out: a thread that is still at a question must not hide what
+/// is typed any more.
+static LEAVING: Mutex<bool> = Mutex::new(false);
+
+/// Shows nothing of what is typed until the terminal is put back. `None` when that can't be done.
+fn hide_input(terminal: File) -> Option<Remembered> {
+    let leaving = LEAVING.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = Remembered::of(Some(terminal));
+    let (terminal, how) = before.0.as_ref().filter(|_| !*leaving)?;
+    let mut hidden = how.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    termios::tcsetattr(terminal, OptionalActions::Now, &hidden).ok()?;
+    Some(before)
 }
 
 impl Remembered {
-    /// Puts the terminal back, if geto was left while it hid what is typed.
-    pub(crate) fn restore(&self) {
+    fn of(terminal: Option<File>) -> Self {
+        Self(terminal.and_then(|terminal| {
+            let how = termios::tcgetattr(&terminal).ok()?;
+            Some((terminal, how))
+        }))
+    }
+
+    /// Puts the terminal back, if geto was left while it hid what is typed, and hides nothing any
+    /// more.
+    pub(crate) fn restore_for_good(&self) {
+        *LEAVING.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.restore();
+    }
+
+    fn restore(&self) {
         if let Some((terminal, how)) = &self.0
             && termios::tcgetattr(terminal).is_ok_and(|now| now.local_modes != how.local_modes)
             && termios::tcgetpgrp(terminal).is_ok_and(|front| front == rustix::process::getpgrp())

@@ -49,7 +49,9 @@ fn a_password_is_asked_for_on_the_terminal() {
     world.env.use_servers(&[&server]);
     for (typed, shown) in [("s3cret\n", "in\r\n"), ("\u{3}", "echo \r\n")] {
         let mut command = world.env.command(program("script", "bsdutils"));
-        let line = format!("'{GETO}' run -q -c 'echo in'; stty -a | grep -o '[-]*echo '");
+        // The shell gets the interrupt as well.
+        let line =
+            format!("trap : INT; '{GETO}' run -q -c 'echo in'; stty -a | grep -o '[-]*echo '");
         command.args(["-qec", &line, "/dev/null"]);
         let mut child = command
             .stdin(Stdio::piped())
