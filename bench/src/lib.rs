@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use geto_testkit::program;
+use geto_testkit::{Proxy, program};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
@@ -37,17 +37,18 @@ impl Contender {
         Self { name: name.into(), costs: Vec::new(), round_trips: None }
     }
 
-    /// Runs `command` once and keeps what it took.
+    /// Runs `command` once and keeps what it took, and how many round trips when it goes through
+    /// `proxy`.
     ///
     /// # Panics
     /// When it can't be run or fails: a figure of a failure is worth nothing.
-    pub fn run(&mut self, command: &Command) {
+    pub fn run_through(&mut self, command: &Command, proxy: Option<&Proxy>) {
+        let before = proxy.map_or(0, |proxy| proxy.connections().len());
         self.costs.push(timed(command));
-    }
-
-    /// Says how many round trips the command takes.
-    pub fn set_round_trips(&mut self, round_trips: u32) {
-        self.round_trips = Some(round_trips);
+        if let Some(proxy) = proxy {
+            let traffic = proxy.wait_for_close();
+            self.round_trips = traffic.iter().skip(before).map(|one| one.round_trips).max();
+        }
     }
 
     /// Medians of all rounds.

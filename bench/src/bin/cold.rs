@@ -33,13 +33,7 @@ fn main() -> io::Result<()> {
             commands.iter().map(|(name, _)| Contender::new(*name)).collect();
         for _ in 0..rounds {
             for (contender, (_, command)) in contenders.iter_mut().zip(&commands) {
-                let before = proxy.map_or(0, |proxy| proxy.connections().len());
-                contender.run(command);
-                if let Some(proxy) = proxy {
-                    let traffic = proxy.wait_for_close();
-                    let own = traffic.iter().skip(before).map(|one| one.round_trips).max();
-                    contender.set_round_trips(own.unwrap_or_default());
-                }
+                contender.run_through(command, proxy);
             }
         }
         print(title, &contenders)

@@ -15,7 +15,7 @@ fn main() -> io::Result<()> {
     let dir = tempfile::tempdir()?;
     let rounds = rounds(7);
 
-    let compare = |title: &str, config: &Path, rounds: usize| {
+    let compare = |title: &str, config: &Path, rounds: usize, proxy: Option<&Proxy>| {
         let ini = geto_ini(dir.path(), server.name(), config);
         let mut contenders = [
             Contender::new("`geto run`"),
@@ -30,14 +30,14 @@ fn main() -> io::Result<()> {
                 "-c",
                 LINE,
             ]);
-            contenders[0].run(&command);
+            contenders[0].run_through(&command, proxy);
             for (contender, cipher) in [(1, None), (2, Some("aes128-gcm@openssh.com"))] {
                 let mut command = Command::new("ssh");
                 command.arg("-F").arg(config).args(["-o", "KexAlgorithms=curve25519-sha256"]);
                 if let Some(cipher) = cipher {
                     command.args(["-c", cipher]);
                 }
-                contenders[contender].run(command.args([server.name(), LINE]));
+                contenders[contender].run_through(command.args([server.name(), LINE]), proxy);
             }
             // Each round leaves 200 MB here.
             fs_err::remove_dir_all(dir.path().join("results"))?;
@@ -45,8 +45,8 @@ fn main() -> io::Result<()> {
         print(title, &contenders)
     };
 
-    compare("200 MB of output, loopback", &server.ssh_config(), rounds)?;
+    compare("200 MB of output, loopback", &server.ssh_config(), rounds, None)?;
     let proxy = Proxy::builder(server.address()).delay(Duration::from_millis(25)).start();
     let config = server.ssh_config_via(proxy.address());
-    compare("200 MB of output, 50 ms of round trip", &config, rounds.div_ceil(3))
+    compare("200 MB of output, 50 ms of round trip", &config, rounds.div_ceil(3), Some(&proxy))
 }

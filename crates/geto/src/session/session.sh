@@ -269,7 +269,7 @@ go() {
 
 # run NAME=VALUE... -- ARG...: runs the claimed task and tells of it until it has ended.
 run() {
-  # Events, a line each: tick, started, ended, eof. The supervisor does not notice when the
+  # Events, a line each: tick, started, ended, idle, eof. The supervisor does not notice when the
   # follower at the other end of this pipe is gone.
   {
     read_channel &
@@ -279,8 +279,10 @@ run() {
     supervise "$@"
     kill "$g_ticker" 2>/dev/null
     echo ended
-    # The next request belongs to the process that is left.
+    # The next request belongs to the process that is left. ksh93 and zsh don't wait for this side of
+    # the pipe by themselves.
     wait "$g_reader"
+    echo idle
   } | follow
 }
 
@@ -608,8 +610,9 @@ follow() {
         read -r g_rest <outcome
         say ended "$g_rest"
         send_files
-        break
         ;;
+      # Nobody else reads the channel any more.
+      idle) break ;;
       # The origin is gone. The task is not: whoever asks next finds it.
       eof) break ;;
     esac

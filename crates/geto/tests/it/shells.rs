@@ -24,6 +24,7 @@ fn output_and_status_come_home_exactly() {
         assert_eq!(results.outcome, Outcome::Exited { code: 255 });
         assert_eq!(results.stdout().unwrap(), b"a\0b\r\n\xff");
         assert_eq!(results.stderr().unwrap(), b"e\0");
+        assert_eq!(results.warnings, [""; 0]);
         assert!(place.tasks().is_empty());
     });
 }
