@@ -1,5 +1,6 @@
 //! What happens to a task, shown as it happens.
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use geto::bytes::Bytes;
@@ -135,9 +136,11 @@ impl Follower {
     }
 
     fn pass_on(&self, stream: Stream, bytes: Bytes) {
-        if self.output.write(stream, bytes).is_err() {
+        match self.output.write(stream, bytes) {
             // As a process here would be ended when nobody reads what it writes.
-            self.canceller.cancel();
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.canceller.cancel(),
+            // Told in the end; the results have it all.
+            _ => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `geto run`.
 
+use std::io;
+
 use geto::units::{human_bytes, human_duration};
 use geto::{Error, ErrorKind, ExitCode, Fleet, Host, Results, ScriptBody, Task, TransportKind};
 use serde_json::json;
@@ -88,15 +90,20 @@ async fn execute(
             return Ok(code.unwrap_or(exit::TERMINATED));
         }
     };
-    let told = ended.map(|results| {
-        tell(&results, printer, &output);
-        results.outcome.exit_code()
-    });
-    match output.finish() {
+    if let Ok(results) = &ended {
+        tell(results, printer, &output);
+    }
+    match (output.finish(), ended) {
         // What the task ended with says nothing about output that nobody took.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit::OUTPUT_GONE),
-        Err(error) => Err(unwritten(error)),
-        Ok(()) => told,
+        (Err(error), _) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit::OUTPUT_GONE),
+        (Err(error), Ok(results)) => {
+            let whole = results.directory.display();
+            Err(Error::new(ErrorKind::Results, "failed to write to stdout")
+                .of_task(results.id)
+                .caused_by(error)
+                .with_hint(format!("all output is in `{whole}`")))
+        }
+        (_, ended) => ended.map(|results| results.outcome.exit_code()),
     }
 }
 

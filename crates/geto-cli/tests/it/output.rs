@@ -142,8 +142,9 @@ fn a_full_stdout_is_an_error() {
         .wait_with_output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert_eq!(output.status.code(), Some(123), "{said}");
     assert!(said.contains("failed to write to stdout"), "{said}");
+    assert_eq!(fs_err::read(world.result().join("stdout")).unwrap(), b"x\n");
 }
 
 #[test]

@@ -217,11 +217,11 @@ impl Execution<'_> {
                 (self.follow)(Event::Started { id: self.id, host, directory });
             }
             Reply::Stdout(bytes) => {
-                self.store.stdout(&bytes).map_err(|error| self.results_error(error))?;
+                self.store.stdout(&bytes).map_err(|error| self.left_running(error))?;
                 (self.follow)(Event::Stdout(bytes));
             }
             Reply::Stderr(bytes) => {
-                self.store.stderr(&bytes).map_err(|error| self.results_error(error))?;
+                self.store.stderr(&bytes).map_err(|error| self.left_running(error))?;
                 (self.follow)(Event::Stderr(bytes));
             }
             Reply::Fact { name, value } if name == "leftover" => {
@@ -302,7 +302,12 @@ impl Execution<'_> {
         if !self.progress.sent {
             return error;
         }
-        let error = error.with_kind(ErrorKind::Lost);
+        self.left_running(error).with_kind(ErrorKind::Lost)
+    }
+
+    /// Says where the task goes on.
+    fn left_running(&self, error: Error) -> Error {
+        let error = error.on_host(&self.host.name).of_task(self.id);
         match &self.progress.directory {
             Some(directory) => error.with_hint(format!(
                 "the task goes on there, in `{}`, and its results stay beside it",
