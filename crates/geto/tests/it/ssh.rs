@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use geto::{ErrorKind, Host, Outcome, Script, Task};
+use geto::{ErrorKind, Host, Outcome, Script, Task, TransportKind};
 use geto_testkit::{Dropbear, Machine, Server, Sshd, login_shells};
 
 use crate::support::{Place, below, runtime};
@@ -29,9 +29,17 @@ pub(crate) fn tasks_left(server: &Server) -> Vec<PathBuf> {
     }
 }
 
-/// Runs a task that shows everything at once.
+/// Runs a task that shows everything at once, by both ways to an SSH server.
 fn runs(server: &Server, data: &Path) {
-    let place = Place::of(host(server));
+    for transport in [TransportKind::Native, TransportKind::Ssh] {
+        let mut host = host(server);
+        host.transport = transport;
+        runs_by(server, data, host);
+    }
+}
+
+fn runs_by(server: &Server, data: &Path, host: Host) {
+    let place = Place::of(host);
     let script = Script::from_commands(
         "all",
         [
@@ -241,7 +249,7 @@ fn login_runs_under_the_profile_and_setup_before_the_script() {
 fn the_same_over_a_child_ssh() {
     let server = Sshd::builder().start();
     let mut host = host(&server);
-    host.transport = geto::TransportKind::Ssh;
+    host.transport = TransportKind::Ssh;
     let place = Place::of(host);
     let line = "head -c 1000000 /dev/zero >big; printf '\\0'; printf e >&2; exit 255";
     let task = Task::new(Script::from_commands("all", [line]));
