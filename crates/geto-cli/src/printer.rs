@@ -185,6 +185,7 @@ pub(crate) fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Authentication => "authentication",
         ErrorKind::Host => "host",
         ErrorKind::NotStarted => "not-started",
+        ErrorKind::Full => "full",
         ErrorKind::Cancelled => "cancelled",
         ErrorKind::Lost => "lost",
         ErrorKind::Results => "results",

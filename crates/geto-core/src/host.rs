@@ -37,6 +37,8 @@ pub struct Host {
     pub tags: Vec<String>,
     /// The niceness that tasks run at, 0 to 19.
     pub nice: Option<u8>,
+    /// The load per processor, in hundredths, above which no task that takes a slot is started.
+    pub max_load_percent: Option<u32>,
     /// How geto reaches it.
     pub transport: TransportKind,
     /// A line that the host's shell runs before each script.
@@ -86,6 +88,7 @@ impl Host {
             gpus: None,
             tags: Vec::new(),
             nice: None,
+            max_load_percent: None,
             transport: TransportKind::default(),
             setup: None,
             env: Vec::new(),

@@ -27,6 +27,11 @@ pub struct Task {
     pub login: bool,
     /// Whether processes that the script leaves behind are left alone when it ends.
     pub leave: bool,
+    /// How many of the host's slots it takes; 1 by default. A task that takes none waits for
+    /// nothing.
+    pub slots: u32,
+    /// How many of the host's GPUs it has to itself; none by default.
+    pub gpus: u32,
     /// Which files come home.
     pub bring: Bring,
     /// The most bytes of files that may come home, and of each output; no limit by default.
@@ -132,6 +137,15 @@ pub enum InvalidTask {
         "`{0}` is no pattern for files to bring: it is empty, absolute, or has `..`, a line feed or NUL"
     )]
     BringPattern(String),
+    /// Limits are kept by slots.
+    #[error("a task that takes no slot can't have a limit or GPUs")]
+    NoSlot,
+    /// See the text.
+    #[error("{0} is beyond what a host has: at most 65535 slots, GPUs, or tasks of a name")]
+    TooMany(u32),
+    /// No instance of the script could ever run.
+    #[error("the limit of the script is 0")]
+    NoneAtOnce,
     /// A timeout is kept by `sleep` on the host.
     #[error("a timeout is a whole number of seconds, at least one")]
     Timeout,
@@ -149,6 +163,8 @@ impl Task {
             timeout: None,
             login: false,
             leave: false,
+            slots: 1,
+            gpus: 0,
             bring: Bring::All,
             max_results: None,
         }
@@ -190,6 +206,21 @@ impl Task {
         self
     }
 
+    /// Says how many of the host's slots it takes, at most 65,535. 0 is none: such a task waits for
+    /// nothing and is not counted.
+    #[must_use]
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Says how many of the host's GPUs it has to itself, at most 65,535.
+    #[must_use]
+    pub fn gpus(mut self, gpus: u32) -> Self {
+        self.gpus = gpus;
+        self
+    }
+
     /// Says which files come home.
     #[must_use]
     pub fn bring(mut self, bring: Bring) -> Self {
@@ -218,6 +249,19 @@ impl Task {
             && let Some(glob) = globs.iter().find(|glob| !is_bring_pattern(glob))
         {
             return Err(InvalidTask::BringPattern(glob.clone()));
+        }
+        let limit = self.script.limit();
+        if let Some(&number) =
+            [self.slots, self.gpus, limit.unwrap_or(1)].iter().find(|&&number| number > 65_535)
+        {
+            return Err(InvalidTask::TooMany(number));
+        }
+        match limit {
+            Some(0) => return Err(InvalidTask::NoneAtOnce),
+            _ if self.slots == 0 && (limit.is_some() || self.gpus > 0) => {
+                return Err(InvalidTask::NoSlot);
+            }
+            _ => {}
         }
         match self.timeout {
             Some(timeout) if timeout.as_secs() == 0 || timeout.subsec_nanos() != 0 => {
@@ -262,6 +306,17 @@ mod tests {
             let refused = Err(InvalidTask::VariableName(name.to_owned()));
             assert_eq!(task().env(name, "x").check(), refused);
         }
+    }
+
+    #[test]
+    fn refuses_limits_that_nothing_keeps() {
+        assert_eq!(task().slots(0).check(), Ok(()));
+        assert_eq!(task().slots(0).gpus(1).check(), Err(InvalidTask::NoSlot));
+        let limited = |limit| Task::new(Script::from_commands("t", ["true"]).max_concurrent(limit));
+        assert_eq!(limited(2).check(), Ok(()));
+        assert_eq!(limited(2).slots(0).check(), Err(InvalidTask::NoSlot));
+        assert_eq!(limited(0).check(), Err(InvalidTask::NoneAtOnce));
+        assert_eq!(task().gpus(70_000).check(), Err(InvalidTask::TooMany(70_000)));
     }
 
     #[test]

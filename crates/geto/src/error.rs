@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Host,
     /// The task was not started: dependencies could not be sent, no space, no interpreter, ….
     NotStarted,
+    /// No slot came free in time, and the task was not started.
+    Full,
     /// The user ended it before it was started.
     Cancelled,
     /// The link broke after the task was started; how it ended is not known here.
@@ -116,6 +118,7 @@ impl Error {
         match self.0.kind {
             ErrorKind::Usage => ExitCode::USAGE,
             ErrorKind::Lost | ErrorKind::Results => ExitCode::LOST,
+            ErrorKind::Full => ExitCode::NO_SLOT,
             ErrorKind::Cancelled => ExitCode::INTERRUPTED,
             _ => ExitCode::NOT_STARTED,
         }

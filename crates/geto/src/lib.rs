@@ -52,6 +52,8 @@ pub use bytes;
 pub use error::{Error, ErrorKind};
 pub use fleet::Fleet;
 pub use geto_core::config::Settings;
+pub use geto_core::select::Pick;
+pub use geto_core::wire::{Busy, HostLoad, Patience};
 pub use geto_core::{
     Bring, Dependency, ExitCode, Host, InvalidTask, Outcome, Script, ScriptBody, Secret, Stdin,
     Task, TaskId, TransportKind,

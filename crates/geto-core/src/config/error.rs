@@ -96,6 +96,9 @@ pub enum ConfigProblem {
         most: u32,
     },
     /// See the text.
+    #[error("{} is no load per processor: a number from 0.01 to 1000", Quoted(.0))]
+    BadLoad(String),
+    /// See the text.
     #[error("{} is no transport: native or ssh", Quoted(.0))]
     BadTransport(String),
     /// See the text.

@@ -25,8 +25,18 @@ const SETTING_KEYS: [&str; 8] = [
     "keep_results",
 ];
 
-const HOST_KEYS: [&str; 9] =
-    ["username", "password", "port", "slots", "gpus", "tags", "nice", "transport", "setup"];
+const HOST_KEYS: [&str; 10] = [
+    "username",
+    "password",
+    "port",
+    "slots",
+    "gpus",
+    "tags",
+    "nice",
+    "max_load",
+    "transport",
+    "setup",
+];
 
 pub(super) fn config(sections: &[Section], places: &Places) -> Result<Config, ConfigError> {
     let named = |name: &str| sections.iter().find(|section| section.name == name);
@@ -160,6 +170,7 @@ fn set_host(host: &mut Host, entry: &Entry) -> Result<(), Problem> {
         "gpus" => host.gpus = Some(number(value, 0, 65_535)?),
         "tags" => host.tags = tags(value)?,
         "nice" => host.nice = u8::try_from(number(value, 0, 19)?).ok(),
+        "max_load" => host.max_load_percent = Some(load(value)?),
         "transport" => {
             host.transport = match value {
                 "native" => TransportKind::Native,
@@ -176,6 +187,14 @@ fn number(value: &str, least: u32, most: u32) -> Result<u32, Problem> {
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     let number = value.parse().ok().filter(|number| digits && (least..=most).contains(number));
     number.ok_or_else(|| Problem::BadNumber { value: value.to_owned(), least, most })
+}
+
+/// A load per processor, in hundredths.
+fn load(value: &str) -> Result<u32, Problem> {
+    let load = value.parse::<f64>().ok().filter(|load| (0.01..=1000.0).contains(load));
+    let hundredths = load.map(|load| format!("{:.0}", load * 100.0));
+    let hundredths = hundredths.and_then(|digits| digits.parse().ok());
+    hundredths.ok_or_else(|| Problem::BadLoad(value.to_owned()))
 }
 
 fn user(value: &str) -> Result<String, Problem> {

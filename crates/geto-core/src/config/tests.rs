@@ -121,7 +121,7 @@ fn errors_of_the_grammar_name_the_line() {
 fn errors_of_keys_and_sections_give_the_nearest() {
     insta::assert_snapshot!(error("[hosts]\na=b\n[a]\nprot=22"), @"`geto.ini` line 4, section `a`, key `prot`: no such key; did you mean `port`?");
     insta::assert_snapshot!(error("[hosts]\na=b\n[a]\npasword=s3cret"), @"`geto.ini` line 4, section `a`, key `pasword`: no such key; did you mean `password`?");
-    insta::assert_snapshot!(error("[hosts]\na=b\n[a]\nmax_load=4"), @"`geto.ini` line 4, section `a`, key `max_load`: no such key");
+    insta::assert_snapshot!(error("[hosts]\na=b\n[a]\nqueue=4"), @"`geto.ini` line 4, section `a`, key `queue`: no such key");
     insta::assert_snapshot!(error("[hosts]\na=b\n[a]\nprivkey_path=x"), @"`geto.ini` line 4, section `a`, key `privkey_path`: no such key here; it belongs in [geto]");
     insta::assert_snapshot!(error("[geto]\nusername=me\n[hosts]\na=b"), @"`geto.ini` line 2, section `geto`, key `username`: no such key here; it belongs in the section of a host");
     insta::assert_snapshot!(error("[geto]\nlocal_workpath=x\n[hosts]\na=b"), @"`geto.ini` line 2, section `geto`, key `local_workpath`: no such key; did you mean `local_work_path`?");

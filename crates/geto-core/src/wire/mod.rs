@@ -7,7 +7,9 @@
 mod end;
 mod reply;
 mod request;
+mod slots;
 
 pub use end::EndReport;
 pub use reply::{Reply, ReplyParser, WireError};
 pub use request::{Program, RunRequest, begin, loader, request};
+pub use slots::{Busy, HostLoad, Patience, SlotRequest};

@@ -4,6 +4,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::EndReport;
+use super::slots::{Busy, HostLoad};
 
 /// What the loader says once it reads, if its words were not changed.
 const LOADER_READS: &[u8] = b"\ngeto-loader\n";
@@ -31,6 +32,21 @@ pub enum Reply {
     },
     /// All facts were told.
     FactsEnd,
+    /// The task waits for a slot.
+    Waiting(Busy),
+    /// The task was let in; its slots and GPUs, with commas in between.
+    Slot {
+        /// The slots' numbers.
+        slots: String,
+        /// The GPUs' numbers.
+        gpus: String,
+    },
+    /// The task waited as long as it would, and was not started.
+    Full(Busy),
+    /// The names of the tasks that run.
+    Running(Vec<String>),
+    /// How much is used.
+    Load(HostLoad),
     /// The task was started; its directory.
     Started(String),
     /// Bytes of the task's standard output.
@@ -54,7 +70,7 @@ pub enum Reply {
     /// The request failed.
     Error {
         /// What kind of thing failed: `exists`, `work-path`, `disk`, `tool`, `interpreter`,
-        /// `remove`, `request`.
+        /// `remove`, `request`, `lock`, `demand`.
         kind: String,
         /// What the host says of it.
         text: String,
@@ -252,12 +268,24 @@ fn reply(name: &str, text: String) -> Reply {
         "large" => Reply::LargeFiles,
         "damaged" => Reply::Damaged(text),
         "removed" => Reply::Removed,
+        "waiting" => Busy::parse(&text).map_or_else(|| fact(name, text), Reply::Waiting),
+        "full" => Busy::parse(&text).map_or_else(|| fact(name, text), Reply::Full),
+        "load" => HostLoad::parse(&text).map_or_else(|| fact(name, text), Reply::Load),
+        "running" => Reply::Running(text.lines().map(str::to_owned).collect()),
+        "slot" => {
+            let (slots, gpus) = text.split_once(' ').unwrap_or((&text, ""));
+            Reply::Slot { slots: slots.to_owned(), gpus: gpus.replace('-', "") }
+        }
         "error" => {
             let (kind, rest) = text.split_once(' ').unwrap_or((&text, ""));
             Reply::Error { kind: kind.to_owned(), text: rest.to_owned() }
         }
-        _ => Reply::Fact { name: name.to_owned(), value: text },
+        _ => fact(name, text),
     }
+}
+
+fn fact(name: &str, value: String) -> Reply {
+    Reply::Fact { name: name.to_owned(), value }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the origin says.
 
+use super::slots::{Patience, SlotRequest};
 use crate::shell::push_word;
 use crate::{Bring, Host, ScriptBody, Task, TaskId};
 
@@ -87,6 +88,8 @@ pub struct RunRequest<'a> {
     pub stdin_len: Option<u64>,
     /// How many bytes of dependencies follow, as a tar archive.
     pub dependencies_len: Option<u64>,
+    /// How long it waits for a slot.
+    pub patience: Patience,
 }
 
 impl RunRequest<'_> {
@@ -144,6 +147,10 @@ impl RunRequest<'_> {
                 say("bring", b"globs");
                 globs.iter().for_each(|glob| say("glob", glob.as_bytes()));
             }
+        }
+        let slots = SlotRequest { host: self.host, task, patience: self.patience };
+        if task.slots > 0 {
+            words.extend(slots.words());
         }
         words.push(b"--".to_vec());
         for (name, value) in self.host.env.iter().chain(&task.env) {
@@ -251,8 +258,9 @@ mod tests {
             text: None,
             stdin_len: Some(3),
             dependencies_len: None,
+            patience: Patience::Forever,
         };
-        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 bring=all -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
+        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }
 
     #[test]

@@ -6,7 +6,8 @@ mod file;
 use std::path::{Path, PathBuf};
 
 use geto_core::config::Settings;
-use geto_core::select::{Known, possible_aliases, select};
+use geto_core::select::{Known, Pick, possible_aliases, select};
+use geto_core::wire::Patience;
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
@@ -149,6 +150,27 @@ impl Fleet {
         self.run(task, Target::Host(Box::new(host)))
     }
 
+    /// Runs `task` on the host of the fleet that has the fewest instances of its script's name
+    /// relative to its slots; await the result.
+    pub fn run_on_balanced_host<'a>(&'a self, task: &'a Task) -> Run<'a> {
+        self.run_among(task, self.hosts.clone(), Pick::Balanced)
+    }
+
+    /// Runs `task` on a host of the fleet that is picked at random among those with room; await the
+    /// result.
+    pub fn run_on_random_host<'a>(&'a self, task: &'a Task) -> Run<'a> {
+        self.run_among(task, self.hosts.clone(), Pick::Random)
+    }
+
+    /// Runs `task` on one of `hosts`, which need not be of this fleet; await the result.
+    ///
+    /// All are asked at once. One that does not answer within the connect timeout is left out with
+    /// a warning. Where all are full, the task waits on all of them for the first slot that comes
+    /// free.
+    pub fn run_among<'a>(&'a self, task: &'a Task, hosts: Vec<Host>, pick: Pick) -> Run<'a> {
+        self.run(task, Target::Among(hosts, pick))
+    }
+
     fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {
         let (cancel, _) = watch::channel(false);
         Run {
@@ -159,6 +181,7 @@ impl Fleet {
             into: None,
             overwrite: false,
             keep: false,
+            patience: Patience::Forever,
             follow: None,
             cancel,
             transport: None,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use geto_core::wire::Busy;
 use geto_core::{Outcome, TaskId};
 
 /// Something that happened to a task, in the order in which it happened.
@@ -20,6 +21,27 @@ pub enum Event {
         host: String,
         /// From the first packet to the answer.
         login: Duration,
+    },
+    /// A host was chosen among several.
+    Chosen {
+        /// The host's name.
+        host: String,
+        /// How many there were.
+        among: usize,
+    },
+    /// The task waits for a slot. Told again when the reason changes.
+    Waiting {
+        /// The host's name; several when the task waits on each for the first that comes free.
+        host: String,
+        /// Why.
+        busy: Busy,
+    },
+    /// The task was let in.
+    Slot {
+        /// The numbers of its slots, with commas in between.
+        slots: String,
+        /// The numbers of its GPUs, likewise.
+        gpus: String,
     },
     /// Bytes of script, input and dependencies have been sent.
     Sending {

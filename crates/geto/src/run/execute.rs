@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use geto_core::wire::{EndReport, Reply, RunRequest};
+use geto_core::wire::{EndReport, Patience, Reply, RunRequest};
 use geto_core::{Host, Outcome, Task, TaskId};
 use tokio::sync::watch;
 
 use super::Event;
+use super::choose;
 use super::files::{self, Files};
 use super::input::Input;
 use super::store::Store;
@@ -25,6 +26,9 @@ pub(super) type Follow<'a> = Box<dyn FnMut(Event) + Send + 'a>;
 /// One task on its way through a host.
 pub(super) struct Execution<'a> {
     pub(super) host: &'a Host,
+    /// A session in which the task has been given its slot.
+    pub(super) session: Option<Session>,
+    pub(super) patience: Patience,
     pub(super) task: &'a Task,
     pub(super) id: TaskId,
     pub(super) input: Input,
@@ -64,7 +68,10 @@ impl Execution<'_> {
     pub(super) async fn run(&mut self, transport: &dyn Transport) -> Result<Ended, Error> {
         let attempt = format!("{:016x}", random()?);
         for opening in Opening::ALL {
-            let mut session = Session::open(transport, &self.host.name, opening).await?;
+            let mut session = match self.session.take() {
+                Some(session) => session,
+                None => Session::open(transport, &self.host.name, opening).await?,
+            };
             let outcome = self.exchange(&mut session, &attempt).await;
             self.progress.bytes_sent += session.writer().written();
             self.progress.bytes_received += session.received();
@@ -160,6 +167,7 @@ impl Execution<'_> {
             text: self.input.text.as_deref(),
             stdin_len: self.input.stdin.as_ref().map(|bytes| bytes.len() as u64),
             dependencies_len,
+            patience: self.patience,
         };
         session.writer().send(request.line()).await;
     }
@@ -210,6 +218,13 @@ impl Execution<'_> {
 
     fn take(&mut self, reply: Reply) -> Result<(), Error> {
         match reply {
+            Reply::Waiting(busy) => {
+                (self.follow)(Event::Waiting { host: self.host.name.clone(), busy });
+            }
+            Reply::Slot { slots, gpus } => (self.follow)(Event::Slot { slots, gpus }),
+            Reply::Full(busy) => {
+                return Err(choose::full(self.task, &self.host.name, &busy).of_task(self.id));
+            }
             Reply::Started(directory) => {
                 self.progress.started = Some(SystemTime::now());
                 self.progress.directory = Some(directory.clone());
@@ -267,6 +282,11 @@ impl Execution<'_> {
                 ("failed to use the work path", Some("set `remote_work_path` in geto.ini"))
             }
             "interpreter" => ("failed to find what executes the script", None),
+            "lock" => (
+                "failed to count tasks",
+                Some("set another `remote_lock_path` in geto.ini, or pass `--no-slot`"),
+            ),
+            "demand" => ("failed to find room for the task", None),
             "tool" => ("failed to find a program that geto needs", None),
             _ => ("failed to run the task", None),
         };

@@ -1,5 +1,6 @@
 //! One task on one host, end to end.
 
+mod choose;
 mod event;
 mod execute;
 mod files;
@@ -14,11 +15,13 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use geto_core::select::Pick;
+use geto_core::wire::Patience;
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
+use self::choose::{Choice, Chosen};
 use self::execute::{Execution, Progress};
 use self::finish::Destination;
 use self::input::Input;
@@ -49,6 +52,7 @@ pub struct Run<'a> {
     pub(crate) into: Option<PathBuf>,
     pub(crate) overwrite: bool,
     pub(crate) keep: bool,
+    pub(crate) patience: Patience,
     pub(crate) follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
     pub(crate) cancel: watch::Sender<bool>,
     pub(crate) transport: Option<Arc<dyn Transport>>,
@@ -58,22 +62,28 @@ pub struct Run<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
     Host(Box<Host>),
-    /// As [`Fleet::select`] takes it.
+    /// As [`Fleet::select`] takes it: one host.
     Word(String),
+    /// One of these.
+    Among(Vec<Host>, Pick),
 }
 
 impl Target {
-    async fn find(self, fleet: &Fleet) -> Result<Host, Error> {
-        let word = match self {
-            Self::Host(host) => return Ok(*host),
-            Self::Word(word) => word,
-        };
-        let mut hosts = fleet.select(&[word], &[]).await?;
-        match (hosts.pop(), hosts.len()) {
-            (Some(host), 0) => Ok(host),
-            (_, more) => {
-                let message = format!("a task runs on one host, and {} are named", more + 1);
-                Err(Error::new(ErrorKind::Usage, message))
+    /// Returns the hosts that come into question, at least one, and how one is picked.
+    async fn candidates(self, fleet: &Fleet) -> Result<(Vec<Host>, Pick), Error> {
+        let usage = |message: String| Error::new(ErrorKind::Usage, message);
+        match self {
+            Self::Host(host) => Ok((vec![*host], Pick::First)),
+            Self::Among(hosts, _) if hosts.is_empty() => {
+                Err(usage("there are no hosts to choose from".to_owned()))
+            }
+            Self::Among(hosts, pick) => Ok((hosts, pick)),
+            Self::Word(word) => {
+                let hosts = fleet.select(&[word], &[]).await?;
+                match hosts.len() {
+                    1 => Ok((hosts, Pick::First)),
+                    count => Err(usage(format!("one host is to be named, and these are {count}"))),
+                }
             }
         }
     }
@@ -123,6 +133,13 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// How long the task waits when no slot is free; as long as it takes by default. After that the
+    /// run fails with an error of kind [`Full`](ErrorKind::Full).
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Tells `follow` what happens as it happens, the task's output included. It is called from
     /// the future and holds it up while it runs.
     pub fn follow(mut self, follow: impl FnMut(Event) + Send + 'a) -> Self {
@@ -153,7 +170,7 @@ impl<'a> IntoFuture for Run<'a> {
 
 impl Run<'_> {
     async fn execute(mut self) -> Result<Results, Error> {
-        let host = self.target.clone().find(self.fleet).await?;
+        let (hosts, pick) = self.target.clone().candidates(self.fleet).await?;
         let invalid =
             |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
         self.task.check().map_err(invalid)?;
@@ -164,18 +181,20 @@ impl Run<'_> {
         let mut cancel = self.cancel.subscribe();
         let destination =
             Destination { into: self.into.take(), overwrite: self.overwrite, keep: self.keep };
-        follow(Event::Connecting { host: host.name.clone() });
-        let begun = Instant::now();
-        let transport = tokio::select! {
-            transport = reach(&host, self.fleet, self.transport.take()) => transport?,
+        let transport = self.transport.take();
+        let choice = Choice { fleet: self.fleet, task: self.task, patience: self.patience };
+        let chosen = tokio::select! {
+            chosen = choice.make(hosts, pick, transport, &mut follow) => chosen?,
             () = execute::cancelled(&mut cancel) => {
                 let message = "the task was cancelled before it was started";
                 return Err(Error::new(ErrorKind::Cancelled, message).of_task(self.id));
             }
         };
-        follow(Event::Connected { host: host.name.clone(), login: begun.elapsed() });
+        let Chosen { host, transport, session } = chosen;
         let mut execution = Execution {
             host: &host,
+            session,
+            patience: self.patience,
             task: self.task,
             id: self.id,
             input,

@@ -16,7 +16,7 @@ use crate::transport::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
 /// All that runs on a host beside the task.
-const SOURCE: &str = include_str!("session.sh");
+const SOURCE: &str = concat!(include_str!("slots.sh"), include_str!("session.sh"));
 /// How long the host's side may be silent before it is asked whether the login shell's start-up
 /// files have read what was meant for it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -102,6 +102,11 @@ impl Session {
     /// Sends a request.
     pub(crate) async fn request<W: AsRef<[u8]>>(&self, words: impl IntoIterator<Item = W>) {
         self.writer.send(wire::request(words)).await;
+    }
+
+    /// Sends a request that is written already.
+    pub(crate) async fn send(&self, line: Vec<u8>) {
+        self.writer.send(line).await;
     }
 
     /// Waits for what is next.

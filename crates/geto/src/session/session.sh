@@ -17,8 +17,9 @@
 #   and dash, ash and ksh93 can't undo that for the task.
 # - A fork costs 0.3 ms, a program 1 ms: count them.
 
-# File descriptors: 3 is the channel's input, 4 its output, 9 the events of a running task.
-exec 3<&0 4>&1 </dev/null >/dev/null
+# File descriptors: 3 is the channel's input, 4 its output, 7 the mutex, 8 the ticket of a running
+# task, 9 its events.
+exec 3<&0 4>&1 7</dev/null 8</dev/null </dev/null >/dev/null
 g_umask=$(umask)
 umask 077
 # Lengths are counted in bytes, and the output of `ls` and error texts are those of the standard.
@@ -28,6 +29,8 @@ export LC_ALL
 unset TAR_OPTIONS
 g_nl='
 '
+g_tab=$(printf '\t')
+g_ticket=''
 g_proc=/proc
 [ -r /proc/self/stat ] || g_proc=
 
@@ -134,12 +137,13 @@ request_facts() {
   say facts ""
 }
 
-# request run KEY=VALUE... -- NAME=VALUE... -- ARG...: claims a task, takes what belongs to it, and
-# runs it when the line `go` follows.
-request_run() {
+# take_keys KEY=VALUE...: sets what a request says of a task.
+take_keys() {
   g_id='' g_globs='' g_timeout=0 g_setup='' g_interpreter='' g_option='' g_nice='' g_login=''
   g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
-  while [ "$1" != -- ]; do
+  g_name='' g_slots=0 g_gpus=0 g_max=0 g_max_load=0 g_lock='' g_slots_there='' g_gpus_said=''
+  g_patience=''
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       id=*) g_id=${1#*=} ;;
       attempt=*) g_attempt=${1#*=} ;;
@@ -159,14 +163,34 @@ request_run() {
       pipes=*) g_pipes=${1#*=} ;;
       bring=*) g_bring=${1#*=} ;;
       glob=*) g_globs=$g_globs${1#*=}$g_nl ;;
+      slots=*) g_slots=${1#*=} ;;
+      gpus=*) g_gpus=${1#*=} ;;
+      max=*) g_max=${1#*=} ;;
+      load=*) g_max_load=${1#*=} ;;
+      lock=*) g_lock=${1#*=} ;;
+      have=*) g_slots_there=${1#*=} ;;
+      have-gpus=*) g_gpus_said=${1#*=} ;;
+      patience=*) g_patience=${1#*=} ;;
     esac
+    shift
+  done
+}
+
+# request run KEY=VALUE... -- NAME=VALUE... -- ARG...: claims a task, takes what belongs to it, and
+# runs it when the line `go` follows.
+request_run() {
+  take_keys "$@"
+  while [ "$1" != -- ]; do
     shift
   done
   shift
   [ -n "$g_tasks" ] || exit 1
   g_task=$g_tasks/$g_id
-  if claim && stage && go; then
+  if claim && { [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || ready_for_slots; } && stage && go; then
+    # The supervisor's from here on, whatever becomes of this process.
+    exec 8</dev/null
     run "$@"
+    g_ticket=
   else
     # What follows of this request can't be told from the next one.
     exit 1
@@ -205,7 +229,8 @@ claim() {
 
 # give_up KIND TEXT: the claimed task won't be started.
 give_up() {
-  remove_task
+  release
+  [ -z "$g_task" ] || remove_task
   fail "$1" "$2"
 }
 
@@ -263,22 +288,31 @@ stage() {
 # that it found its own files changed while it sent them.
 go() {
   read -r g_rest <&3 && [ "$g_rest" = go ] && return
+  release
   remove_task
   return 1
 }
 
 # run NAME=VALUE... -- ARG...: runs the claimed task and tells of it until it has ended.
 run() {
-  # Events, a line each: tick, started, ended, idle, eof. The supervisor does not notice when the
+  # Events, a line each: waiting, slot, tick, started, ended, full, error, idle, eof. The supervisor does not notice when the
   # follower at the other end of this pipe is gone.
   {
+    whoami_pid
+    g_supervisor=$g_pid
     read_channel &
     g_reader=$!
-    tick 2>/dev/null 3<&- 4>&- &
-    g_ticker=$!
-    supervise "$@"
-    kill "$g_ticker" 2>/dev/null
-    echo ended
+    [ -z "$g_ticket" ] || lock_ticket
+    if [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
+      tick 2>/dev/null 3<&- 4>&- &
+      g_ticker=$!
+      supervise "$@"
+      kill "$g_ticker" 2>/dev/null
+      echo ended
+    else
+      # Nothing was started, and another request may come for the same task.
+      remove_task
+    fi
     # The next request belongs to the process that is left. ksh93 and zsh don't wait for this side of
     # the pipe by themselves.
     wait "$g_reader"
@@ -288,18 +322,22 @@ run() {
 
 # read_channel: passes a cancel on until the origin has seen the end (`ack`) or is gone.
 read_channel() {
+  drop_ticket
   while read -r g_rest; do
     case $g_rest in
       cancel) stop cancelled ;;
       ack) return ;;
     esac
   done
+  # Who waits for a slot looks for this.
+  : >"$g_task/gone"
   echo eof
 } <&3 4>&-
 
 # tick: says when to look for output. Short tasks are answered fast, and the longest wait leaves
 # room within the 0.2 s that are promised.
 tick() {
+  drop_ticket
   for g_rest in 0.01 0.02 0.03 0.05 0.1; do
     sleep "$g_rest" || sleep 1
     echo tick
@@ -317,8 +355,6 @@ supervise() {
     watch_timeout >/dev/null 2>&1 3<&- 4>&- &
     g_watchdog=$!
   }
-  whoami_pid
-  g_supervisor=$g_pid
   g_input=/dev/null
   [ -z "$g_stdin" ] || g_input=$g_task/stdin
   g_out=$g_task/out
@@ -341,6 +377,7 @@ supervise() {
   elif [ -z "$g_leave" ]; then
     end_tree 2
   fi
+  release
   [ -z "$g_pipes" ] || close_pipes
   name_left
   g_why=
@@ -364,9 +401,9 @@ open_pipes() {
   }
   g_out=$g_task/out.pipe
   g_err=$g_task/err.pipe
-  cat <"$g_out" >>"$g_task/out" 3<&- 4>&- &
+  cat <"$g_out" >>"$g_task/out" 3<&- 4>&- 8<&- &
   g_pipes=$!
-  cat <"$g_err" >>"$g_task/err" 3<&- 4>&- &
+  cat <"$g_err" >>"$g_task/err" 3<&- 4>&- 8<&- &
   g_pipes="$g_pipes $!"
 }
 
@@ -392,6 +429,7 @@ execute() {
   echo "$g_pid" >"$g_task/pid"
   # A cancel that came before the id was written finds this process late; it finds the cancel.
   [ -e "$g_task/why" ] && exit 143
+  [ -z "$g_ticket" ] || hold_ticket
   cd "$g_task/dir" || exit 126
   umask "$g_umask"
   unset LC_ALL
@@ -425,11 +463,13 @@ execute() {
   esac
   # A session of its own: a script that signals its whole group ends nothing but itself.
   command -v setsid >/dev/null 2>&1 && set -- setsid "$@"
-  exec "$@" 9>&-
+  # ksh93 and mksh would close the ticket by themselves.
+  exec "$@" 7<&- 8<&8 9>&-
 }
 
 # watch_timeout: ends the task after g_timeout seconds.
 watch_timeout() {
+  drop_ticket
   trap 'kill $! 2>/dev/null; exit' TERM
   sleep "$g_timeout" &
   wait
@@ -443,7 +483,8 @@ stop() {
   { echo "$1" >"$g_task/why"; } 2>/dev/null || return
   set +C
   until [ -s "$g_task/pid" ]; do
-    [ -d "$g_task" ] || return
+    # Who waits for a slot looks for the reason.
+    [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] || return
     sleep 0.05 || sleep 1
   done
   read -r g_pid <"$g_task/pid"
@@ -545,8 +586,9 @@ parent_of() {
   # The name may hold anything; what follows its last parenthesis does not.
   # shellcheck disable=SC2086  # fields
   set -- ${g_stat##*\)}
-  [ $# -gt 2 ] && [ "$1" != Z ] && [ "$1" != X ] || return
+  [ $# -gt 19 ] && [ "$1" != Z ] && [ "$1" != X ] || return
   g_parent=$2
+  g_began=${20}
 }
 
 # find_tree_ps: the same where there is no /proc: group and descendants, as ps or, where it knows
@@ -604,6 +646,7 @@ follow() {
     case $g_event in
       tick) copy_growth ;;
       started) say started "$g_task/dir" ;;
+      'waiting '* | 'slot '* | 'full '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
       ended)
         copy_growth
         g_rest=
@@ -750,6 +793,9 @@ while read -r g_line <&3; do
   case $g_request in
     work) request_work "$@" ;;
     facts) request_facts ;;
+    status) request_status "$@" ;;
+    ticket) request_ticket "$@" ;;
+    try) request_try ;;
     run) request_run "$@" ;;
     files) request_files ;;
     remove) request_remove "$@" ;;
@@ -760,6 +806,7 @@ while read -r g_line <&3; do
     *) fail request "unknown request" ;;
   esac
 done
+release
 # Tombstones have done their duty after two days. One session in sixteen looks.
 case $g_nonce in
   0*) [ -z "${g_gone-}" ] || find "$g_gone" -type f -mtime +2 -exec rm -f {} + 2>/dev/null ;;

@@ -8,5 +8,6 @@ mod ending;
 mod hostile;
 mod link;
 mod shells;
+mod slots;
 mod ssh;
 mod support;

@@ -219,7 +219,8 @@ fn the_environment_is_that_of_the_login() {
             !["PWD", "OLDPWD", "SHLVL", "_", "_AST_FEATURES", "LOGNAME"].contains(name)
         });
         names.sort_unstable();
-        assert_eq!(names, ["GETO_HOST", "GETO_SCRIPT", "GETO_TASK_ID"], "{}", shell.name);
+        let own = ["GETO_CPUS", "GETO_HOST", "GETO_SCRIPT", "GETO_SLOT", "GETO_TASK_ID"];
+        assert_eq!(names, own, "{}", shell.name);
         assert_eq!(text.contains("LC_ALL="), std::env::var_os("LC_ALL").is_some());
         assert!(matches!(task.script.body(), ScriptBody::Command(_)));
     });

@@ -22,8 +22,11 @@ impl Place {
 
     pub(crate) fn of(mut host: Host) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        // Not counted with other tests.
+        host.remote_lock_path = "~/geto_lock".to_owned();
         if host.transport == geto::TransportKind::Local {
             host.remote_work_path = dir.path().join("work").display().to_string();
+            host.remote_lock_path = dir.path().join("lock").display().to_string();
         }
         Self { dir, host }
     }

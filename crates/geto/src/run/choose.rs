@@ -1,0 +1,320 @@
+//! Several hosts → one of them, on which the task has a slot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use geto_core::select::{Pick, rank};
+use geto_core::wire::{Busy, HostLoad, Patience, Reply, SlotRequest};
+use geto_core::{Host, Task};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Event;
+use super::execute::Follow;
+use crate::session::{Next, Opening, Session, random};
+use crate::text::printable;
+use crate::transport::Transport;
+use crate::{Error, ErrorKind, Fleet};
+
+/// How often each host is asked again whether a slot has come free.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A choice to be made.
+pub(super) struct Choice<'a> {
+    pub(super) fleet: &'a Fleet,
+    pub(super) task: &'a Task,
+    pub(super) patience: Patience,
+}
+
+/// The host for a task.
+pub(super) struct Chosen {
+    pub(super) host: Host,
+    pub(super) transport: Arc<dyn Transport>,
+    /// The session in which the task has been given its slot; none when it has to ask for one.
+    pub(super) session: Option<Session>,
+}
+
+/// A host that answers.
+struct Candidate {
+    host: Host,
+    transport: Arc<dyn Transport>,
+    session: Session,
+    load: HostLoad,
+}
+
+/// What a host said of a ticket.
+enum Ticket {
+    LetIn,
+    Waiting(Busy),
+}
+
+impl Choice<'_> {
+    /// Connects to the only host, or chooses one and gets a slot there.
+    pub(super) async fn make(
+        &self,
+        hosts: Vec<Host>,
+        pick: Pick,
+        transport: Option<Arc<dyn Transport>>,
+        follow: &mut Follow<'_>,
+    ) -> Result<Chosen, Error> {
+        let host = match <[Host; 1]>::try_from(hosts) {
+            Ok([host]) => host,
+            Err(hosts) => return self.among(hosts, pick, follow).await,
+        };
+        follow(Event::Connecting { host: host.name.clone() });
+        let begun = Instant::now();
+        let transport = super::reach(&host, self.fleet, transport).await?;
+        follow(Event::Connected { host: host.name.clone(), login: begun.elapsed() });
+        Ok(Chosen { host, transport, session: None })
+    }
+
+    /// Asks all hosts at once, tries them in the order of `pick`, and waits on all of them for the
+    /// first slot when none has one.
+    async fn among(
+        &self,
+        hosts: Vec<Host>,
+        pick: Pick,
+        follow: &mut Follow<'_>,
+    ) -> Result<Chosen, Error> {
+        let among = hosts.len();
+        let begun = Instant::now();
+        let mut candidates = self.ask(hosts, follow).await?;
+        let mut numbers = (0..candidates.len()).map(|_| random()).collect::<Result<Vec<_>, _>>()?;
+        rank(
+            pick,
+            &mut candidates,
+            |candidate| (candidate.load, candidate.load.has_room(self.task)),
+            || numbers.pop().unwrap_or_default(),
+        );
+        if self.task.slots == 0 {
+            candidates.truncate(1);
+        }
+        let candidate = self.admitted(candidates, follow).await?;
+        let host = candidate.host.name.clone();
+        follow(Event::Chosen { host: host.clone(), among });
+        follow(Event::Connected { host, login: begun.elapsed() });
+        let Candidate { host, transport, session, .. } = candidate;
+        Ok(Chosen { host, transport, session: Some(session) })
+    }
+
+    /// Returns the hosts that answer, in the order of `hosts`.
+    async fn ask(
+        &self,
+        hosts: Vec<Host>,
+        follow: &mut Follow<'_>,
+    ) -> Result<Vec<Candidate>, Error> {
+        let among = hosts.len();
+        let mut asked = JoinSet::new();
+        for (index, host) in hosts.into_iter().enumerate() {
+            follow(Event::Connecting { host: host.name.clone() });
+            let line = SlotRequest { host: &host, task: self.task, patience: self.patience }
+                .line("status");
+            let fleet = self.fleet.clone();
+            asked.spawn(async move {
+                let name = host.name.clone();
+                (index, name, Box::pin(candidate(&fleet, host, line)).await)
+            });
+        }
+        let mut answers = Vec::new();
+        let mut failures = Vec::new();
+        while let Some(answer) = asked.join_next().await {
+            let (index, name, answer) = answer.map_err(|panicked| {
+                Error::new(ErrorKind::Local, "failed to ask a host").caused_by(panicked)
+            })?;
+            match answer {
+                Ok(candidate) => answers.push((index, candidate)),
+                Err(error) => {
+                    let reason = reason(&error);
+                    follow(Event::Warning(format!("host `{name}` is left out: {reason}")));
+                    failures.push((index, format!("`{name}`: {reason}"), error.kind()));
+                }
+            }
+        }
+        if answers.is_empty() {
+            failures.sort_by_key(|(index, ..)| *index);
+            let kinds: Vec<_> = failures.iter().map(|(_, _, kind)| *kind).collect();
+            let kind = match kinds[..] {
+                [first, ..] if kinds.iter().all(|kind| *kind == first) => first,
+                _ => ErrorKind::Unreachable,
+            };
+            let reasons: Vec<_> = failures.into_iter().map(|(_, reason, _)| reason).collect();
+            return Err(Error::new(kind, format!("none of {among} hosts can take the task"))
+                .caused_by(reasons.join("; ")));
+        }
+        answers.sort_by_key(|(index, _)| *index);
+        Ok(answers.into_iter().map(|(_, candidate)| candidate).collect())
+    }
+
+    /// Returns the first of `candidates` that lets the task in.
+    async fn admitted(
+        &self,
+        candidates: Vec<Candidate>,
+        follow: &mut Follow<'_>,
+    ) -> Result<Candidate, Error> {
+        let mut queue = Vec::new();
+        for mut candidate in candidates {
+            if self.task.slots == 0 {
+                return Ok(candidate);
+            }
+            let request =
+                SlotRequest { host: &candidate.host, task: self.task, patience: self.patience };
+            candidate.session.send(request.line("ticket")).await;
+            match candidate.ticket().await {
+                Ok(Ticket::LetIn) => return Ok(candidate),
+                Ok(Ticket::Waiting(busy)) => queue.push((candidate, busy)),
+                Err(error) => {
+                    let (name, reason) = (&candidate.host.name, reason(&error));
+                    follow(Event::Warning(format!("host `{name}` is left out: {reason}")));
+                }
+            }
+        }
+        let Some(first) =
+            queue.first().map(|(candidate, busy)| full(self.task, &candidate.host.name, busy))
+        else {
+            return Err(Error::new(ErrorKind::Unreachable, "no host is left to take the task"));
+        };
+        let full = match queue.len() {
+            1 => first,
+            count => {
+                let all: Vec<_> = queue
+                    .iter()
+                    .map(|(candidate, busy)| self.describe(&candidate.host.name, busy))
+                    .collect();
+                Error::new(ErrorKind::Full, format!("none of {count} hosts has room for the task"))
+                    .caused_by(all.join("; "))
+            }
+        };
+        match self.patience {
+            Patience::Forever => self.wait(queue, follow).await,
+            Patience::AtMost(time) => {
+                tokio::time::timeout(time, self.wait(queue, follow)).await.unwrap_or(Err(full))
+            }
+        }
+    }
+
+    fn describe(&self, host: &str, busy: &Busy) -> String {
+        busy.describe(self.task.script.name(), host).to_string()
+    }
+
+    /// Waits on all hosts for the first slot. The others' tickets end with their sessions.
+    async fn wait(
+        &self,
+        queue: Vec<(Candidate, Busy)>,
+        follow: &mut Follow<'_>,
+    ) -> Result<Candidate, Error> {
+        let (told, mut news) = mpsc::channel(16);
+        let mut waiting = JoinSet::new();
+        for (mut candidate, busy) in queue {
+            follow(Event::Waiting { host: candidate.host.name.clone(), busy: busy.clone() });
+            let told = told.clone();
+            waiting.spawn(async move {
+                let mut last = busy;
+                loop {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                    candidate.session.request(["try"]).await;
+                    match candidate.ticket().await? {
+                        Ticket::LetIn => return Ok(candidate),
+                        Ticket::Waiting(busy) if busy == last => {}
+                        Ticket::Waiting(busy) => {
+                            last = busy.clone();
+                            let host = candidate.host.name.clone();
+                            // Nobody who follows is no reason to stop.
+                            drop(told.send(Event::Waiting { host, busy }).await);
+                        }
+                    }
+                }
+            });
+        }
+        drop(told);
+        let mut last = None;
+        loop {
+            tokio::select! {
+                Some(event) = news.recv() => follow(event),
+                ended = waiting.join_next() => match ended {
+                    Some(Ok(Ok(candidate))) => return Ok(candidate),
+                    Some(Ok(Err(error))) => {
+                        let error: Error = error;
+                        let host = error.host().unwrap_or_default();
+                        let text = format!("host `{host}` is left out: {}", reason(&error));
+                        follow(Event::Warning(text));
+                        last = Some(error);
+                    }
+                    Some(Err(panicked)) => {
+                        return Err(Error::new(ErrorKind::Local, "failed to wait for a slot")
+                            .caused_by(panicked));
+                    }
+                    None => {
+                        return Err(last.unwrap_or_else(|| {
+                            Error::new(ErrorKind::Unreachable, "no host is left to take the task")
+                        }));
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// What to say of a host without room.
+pub(super) fn full(task: &Task, host: &str, busy: &Busy) -> Error {
+    Error::new(ErrorKind::Full, busy.describe(task.script.name(), host).to_string())
+        .with_hint("without `--when-full fail` and `--wait-timeout` the task waits for its turn")
+}
+
+/// Connects to a host and asks how much of it is used.
+async fn candidate(fleet: &Fleet, host: Host, line: Vec<u8>) -> Result<Candidate, Error> {
+    let transport = super::reach(&host, fleet, None).await?;
+    for opening in Opening::ALL {
+        let mut session = Session::open(&*transport, &host.name, opening).await?;
+        session.request(["work", &host.remote_work_path]).await;
+        session.send(line.clone()).await;
+        loop {
+            match session.next().await? {
+                Next::Again => break,
+                Next::Reply(Reply::Load(load)) => {
+                    return Ok(Candidate { host, transport, session, load });
+                }
+                next => check(&session, &host.name, next)?,
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
+        .on_host(&host.name))
+}
+
+impl Candidate {
+    /// Waits for what the host says of the ticket.
+    async fn ticket(&mut self) -> Result<Ticket, Error> {
+        loop {
+            match self.session.next().await? {
+                Next::Reply(Reply::Slot { .. }) => return Ok(Ticket::LetIn),
+                Next::Reply(Reply::Waiting(busy)) => return Ok(Ticket::Waiting(busy)),
+                next => check(&self.session, &self.host.name, next)?,
+            }
+        }
+    }
+}
+
+/// Passes over what may come before an answer.
+fn check(session: &Session, host: &str, next: Next) -> Result<(), Error> {
+    match next {
+        Next::Reply(Reply::Error { text, .. }) => {
+            Err(Error::new(ErrorKind::NotStarted, "failed to ask for a slot")
+                .on_host(host)
+                .caused_by(printable(text.as_bytes())))
+        }
+        Next::Reply(_) => Ok(()),
+        Next::Again | Next::End(_) => Err(session.error(ErrorKind::Unreachable, "the link broke")),
+    }
+}
+
+/// An error and its causes in one line.
+fn reason(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

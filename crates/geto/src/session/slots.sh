@@ -1,0 +1,546 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154,SC2030,SC2031  # g_nonce is set by the line that geto puts in front
+#
+# Slots: who may run a task on this machine, counted over all users and origins that share a lock
+# path. The rules at the top of session.sh hold here, too. docs/design.md specifies the files.
+#
+# Whoever wants to run a task draws a ticket: a file of their own in a directory that all may write
+# to. All decisions are made under one mutex, by looking at all tickets: those that are held count,
+# those that wait come in the order of their numbers, and those of the dead are nothing. So there is
+# no lock that somebody would have to delete.
+
+# open_lock: makes the lock path what it should be and goes into it. From here on tickets are
+# relative names: a path that is replaced meanwhile leads nowhere else.
+open_lock() {
+  # shellcheck disable=SC2088  # the tilde comes from geto.ini and means the home here
+  case $g_lock in '~/'*) g_lock=${HOME-}/${g_lock#??} ;; esac
+  case $g_lock in
+    /*) ;;
+    *)
+      give_up lock "$g_lock: not an absolute path, and not below the home directory"
+      return 1
+      ;;
+  esac
+  # Another session may be between making a directory and opening it to all.
+  for g_try in 1 2 3 4 5 6 7 8 9 0; do
+    if [ -L "$g_lock" ]; then
+      give_up lock "$g_lock: is a symbolic link, which could lead anywhere"
+      return 1
+    fi
+    # Each machine has its own, also where a home is shared.
+    if cd -P "$g_lock/$g_machine" 2>/dev/null; then
+      check_lock && return
+      [ "$g_try" = 0 ] || sleep 0.05 || sleep 1
+    else
+      g_error=$(make_lock 2>&1)
+    fi
+  done
+  cd / || exit
+  give_up lock "${g_error:-$g_lock: not a directory that can be entered}"
+  return 1
+}
+
+# make_lock: makes the directories. Some shells have no other way to a sticky one than mkdir -m.
+make_lock() {
+  umask 0
+  [ -d "$g_lock" ] || mkdir -p "${g_lock%/*}/" && { [ -d "$g_lock" ] || mkdir -m 1777 "$g_lock"; } \
+    && { [ -d "$g_lock/$g_machine" ] || mkdir -m 1777 "$g_lock/$g_machine"; }
+}
+
+# check_lock: false, with the reason in g_error, when somebody could put something else in the place
+# of the working directory, or change another user's tickets.
+check_lock() {
+  # shellcheck disable=SC2046,SC2012  # three lines of nine fields, in this order
+  set -- $(ls -ldn . .. ../.. 2>/dev/null)
+  [ $# -eq 27 ] || {
+    g_error="$g_lock: could not be looked at"
+    return 1
+  }
+  if ! is_safe . "$1" "$3" || ! is_safe .. "${10}" "${12}"; then
+    g_error="$g_lock: not safe to share: it is to be mode 1777 (it is ${10}, inside $1), or the user's own and closed to others"
+    return 1
+  fi
+  # The owner of the place above could replace it all.
+  if ! is_safe ../.. "${19}" "${21}" || ! { [ "${21}" = 0 ] || [ -O ../.. ]; }; then
+    g_error="$g_lock: not safe to share: its parent is neither sticky nor closed to others, or somebody's own (it is ${19})"
+    return 1
+  fi
+  [ -w . ] || {
+    g_error="$g_lock: can't be written to"
+    return 1
+  }
+}
+
+# is_safe PATH MODE OWNER: whether nobody can rename what others have in that directory.
+is_safe() {
+  case $2 in
+    d????????[tT]*) ;;
+    # Closed to others; then its owner is all there is to trust.
+    d????-??-*) [ "$3" = 0 ] || [ -O "$1" ] ;;
+    *) false ;;
+  esac
+}
+
+# lock_kind: sets g_flock to how the mutex is made here: all who share a lock path must do it in the
+# same way, whatever programs each of them finds. False, with the reason in g_error.
+lock_kind() {
+  g_flock='' g_try=0
+  until { read -r g_flock <kind; } 2>/dev/null && [ -n "$g_flock" ]; do
+    g_flock=links
+    # It says no on file systems that have no such locks.
+    command -v flock >/dev/null 2>&1 && exec 7<. && flock 7 7<&7 2>/dev/null && g_flock=flock
+    exec 7</dev/null
+    set -C
+    { (umask 022 && echo "$g_flock" >kind); } 2>/dev/null || sleep 0.02 || sleep 1
+    set +C
+    g_try=$((g_try + 1))
+    [ "$g_try" -lt 50 ] || break
+  done
+  case $g_flock in
+    flock)
+      command -v flock >/dev/null 2>&1 || {
+        g_error="flock: not found, and others count with it in $g_lock"
+        return 1
+      }
+      ;;
+    links) ;;
+    *)
+      g_error="$g_lock: the file \`kind\` in it can't be written or read"
+      return 1
+      ;;
+  esac
+  # What tells a process from all others that ever were on this machine.
+  g_space=-
+  if [ "$g_flock" = links ] && [ -n "$g_proc" ]; then
+    g_space=$(ls -l /proc/self/ns/pid 2>/dev/null)
+    g_space=${g_space##* }
+  fi
+  [ -n "$g_space" ] || g_space=-
+  began $$
+  g_self=$$:$g_began
+}
+
+# began PID: sets g_began to when the process began; false when it is dead.
+began() {
+  if [ -n "$g_proc" ]; then
+    parent_of "$1" 2>/dev/null
+  else
+    g_began=-
+    ps -p "$1" >/dev/null 2>&1
+  fi
+}
+
+# take_mutex: nobody else decides until leave_mutex. The working directory is the lock's.
+take_mutex() {
+  case $g_flock in
+    flock) exec 7<. && flock 7 7<&7 ;;
+    links) take_link ;;
+  esac
+}
+
+leave_mutex() {
+  case $g_flock in
+    # Closing releases.
+    flock) exec 7</dev/null ;;
+    links) echo released >>"$g_link" ;;
+  esac
+}
+
+# take_link: the mutex where there is no flock: mutex.N belongs to who made it, and who sees it
+# released or its maker dead makes mutex.N+1. A hard link appears with its content, so that nobody
+# ever sees one without an owner. The highest is never removed, so numbers only grow.
+take_link() {
+  g_mine=own.$g_self
+  { printf '%s %s %s\n' "${g_boot:--}" "$g_space" "$g_self" >"$g_mine"; } 2>/dev/null || return
+  while :; do
+    g_last=mutex.00000000 g_own=
+    for g_link in mutex.*; do
+      # Own ones that are no longer the highest have done their duty.
+      [ "$g_last" = "$g_link" ] || [ ! -O "$g_last" ] || g_own="$g_own $g_last"
+      g_last=$g_link
+    done
+    case $g_last in *[0-9]) ;; *) g_last=mutex.00000000 ;; esac
+    if [ -f "$g_last" ] && [ ! -L "$g_last" ]; then
+      g_t_state=
+      { read -r g_t_boot g_t_space g_t_pids && read -r g_t_state; } <"$g_last" 2>/dev/null
+      if [ "$g_t_state" != released ] && ticket_lives; then
+        sleep 0.02 || sleep 1
+        continue
+      fi
+    fi
+    g_link=${g_last#mutex.}
+    g_link=$((1$g_link + 1))
+    g_link=mutex.${g_link#1}
+    ln "$g_mine" "$g_link" 2>/dev/null || continue
+    # Somebody who looked long ago may come back when higher ones have come and gone.
+    for g_last in mutex.*; do :; done
+    [ "$g_last" = "$g_link" ] && break
+    rm -f "$g_link"
+  done
+  # The content of a link is that of the file, which must not be written to twice.
+  # shellcheck disable=SC2086  # names of our own
+  rm -f "$g_mine" $g_own
+}
+
+# read_ticket FILE: sets g_t_*; false when it is none. It may be any user's: nothing in it is
+# trusted to be what it should.
+read_ticket() {
+  g_t_state=waiting g_t_held='' g_t_held_gpus=''
+  [ -f "$1" ] && [ ! -L "$1" ] || return
+  g_lines=0
+  {
+    read -r g_t_slots g_t_gpus g_t_max g_t_load g_t_boot g_t_space g_t_pids \
+      && IFS= read -r g_t_name || return
+    while [ "$g_lines" -lt 16 ] && read -r g_rest g_more g_last; do
+      g_lines=$((g_lines + 1))
+      case $g_rest in
+        held) g_t_state=held g_t_held=$g_more g_t_held_gpus=$g_last ;;
+        holders) g_t_pids="$g_more $g_last" ;;
+        released) g_t_state=released ;;
+      esac
+    done
+  } <"$1" 2>/dev/null
+  case $g_t_slots$g_t_gpus$g_t_max$g_t_load in '' | *[!0-9]*) return 1 ;; esac
+  case "$g_t_slots $g_t_gpus $g_t_max $g_t_load " in *[0-9][0-9][0-9][0-9][0-9][0-9][0-9]*) return 1 ;; esac
+  case $g_t_held$g_t_held_gpus in *[!0-9,-]*) return 1 ;; esac
+}
+
+# ticket_lives [FILE]: whether anybody is left of those to whom g_t_* belongs.
+ticket_lives() {
+  [ "$g_t_boot" = "${g_boot:--}" ] || return
+  for g_rest in $g_t_pids; do
+    case $g_rest in *[!0-9:-]*) continue ;; esac
+    began "${g_rest%%:*}" && [ "$g_began" = "${g_rest#*:}" ] && return
+  done
+  if [ "$g_flock" = flock ]; then
+    # Processes that can't be seen, or those that a task has left, still have it open.
+    [ -n "${1-}" ] && ! flock -n -s 6 6<"$1" 2>/dev/null
+  else
+    [ "$g_t_space" != "$g_space" ] || { [ -n "$g_proc" ] && [ ! -r /proc/1/stat ]; }
+  fi
+}
+
+# weigh: looks at all tickets. Sets what is used: g_used and g_used_gpus (how many), g_taken and
+# g_taken_gpus (which), g_names (of those who run, a line each), and g_queue (who waits).
+weigh() {
+  g_used=0 g_used_gpus=0 g_taken=' ' g_taken_gpus=' ' g_names='' g_queue='' g_dead=''
+  for g_file in t.*; do
+    [ "$g_file" != "$g_ticket" ] || {
+      g_queue="$g_queue $g_file"
+      continue
+    }
+    if ! read_ticket "$g_file" || [ "$g_t_state" = released ] || ! ticket_lives "$g_file"; then
+      [ ! -O "$g_file" ] || g_dead="$g_dead $g_file"
+      continue
+    fi
+    if [ "$g_t_state" = waiting ]; then
+      g_queue="$g_queue $g_file"
+      continue
+    fi
+    g_used=$((g_used + g_t_slots))
+    g_used_gpus=$((g_used_gpus + g_t_gpus))
+    g_names=$g_names$g_t_name$g_nl
+    IFS=,
+    for g_rest in $g_t_held; do
+      g_taken="$g_taken$g_rest "
+    done
+    for g_rest in $g_t_held_gpus; do
+      g_taken_gpus="$g_taken_gpus$g_rest "
+    done
+    IFS=" $g_tab$g_nl"
+  done
+}
+
+# count_name NAME: sets g_count to how often it stands in g_names.
+count_name() {
+  g_count=0
+  g_rest=$g_nl$g_names
+  while :; do
+    case $g_rest in
+      *"$g_nl$1$g_nl"*) ;;
+      *) return ;;
+    esac
+    g_count=$((g_count + 1))
+    g_rest=$g_nl${g_rest#*"$g_nl$1$g_nl"}
+  done
+}
+
+# load_is_high LIMIT: whether the load per processor is above LIMIT hundredths. 0 is no limit.
+load_is_high() {
+  [ "$1" != 0 ] && [ -n "$g_proc" ] && read -r g_rest g_more <"$g_proc/loadavg" || return
+  # 0.07 is 7 hundredths; a number that begins with 0 would be octal.
+  g_rest=${g_rest%.*}${g_rest#*.}
+  while :; do
+    case $g_rest in 0?*) g_rest=${g_rest#0} ;; *) break ;; esac
+  done
+  processors
+  [ "$g_rest" -gt $(($1 * g_processors)) ]
+}
+
+# processors: sets g_processors to how many are online.
+processors() {
+  [ -z "${g_processors-}" ] || return 0
+  g_processors=$(getconf _NPROCESSORS_ONLN 2>/dev/null)
+  case $g_processors in '' | *[!0-9]* | 0) g_processors=1 ;; esac
+}
+
+# gpus: sets g_gpus_there to how many there are, as their own tools say.
+gpus() {
+  g_gpus_there=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU [0-9]')
+  [ "${g_gpus_there:-0}" -gt 0 ] || {
+    g_gpus_there=$(rocm-smi -i 2>/dev/null | grep -o '^GPU\[[0-9]*\]' | sort -u | grep -c .)
+  }
+}
+
+# totals: sets g_total and g_total_gpus.
+totals() {
+  g_total=$g_slots_there
+  [ -n "$g_total" ] || {
+    processors
+    g_total=$g_processors
+  }
+  g_total_gpus=$g_gpus_said
+  [ -n "$g_total_gpus" ] || {
+    g_total_gpus=0
+    [ "$g_gpus" = 0 ] || {
+      gpus
+      g_total_gpus=$g_gpus_there
+    }
+  }
+}
+
+# ready_for_slots: false, with an error sent, when the task can never be let in here.
+ready_for_slots() {
+  open_lock || return
+  lock_kind || {
+    give_up lock "$g_error"
+    return 1
+  }
+  totals
+  if [ "$g_slots" -gt "$g_total" ]; then
+    give_up demand "it takes $g_slots slots, and there are $g_total"
+    return 1
+  fi
+  if [ "$g_gpus" -gt "$g_total_gpus" ]; then
+    give_up demand "it takes $g_gpus GPUs, and there are $g_total_gpus"
+    return 1
+  fi
+}
+
+# draw_ticket: takes a place in the queue. Under the mutex.
+draw_ticket() {
+  for g_file in t.*; do :; done
+  g_file=${g_file#t.}
+  case $g_file in *[!0-9]* | ????????? | '') g_file=00000000 ;; esac
+  while :; do
+    g_file=$((1$g_file + 1))
+    g_file=${g_file#1}
+    umask 022
+    set -C
+    g_rest=0
+    {
+      printf '%s %s %s %s %s %s %s\n%s\n' "$g_slots" "$g_gpus" "$g_max" "$g_max_load" \
+        "${g_boot:--}" "$g_space" "$g_self" "$g_name" >"t.$g_file"
+    } 2>/dev/null || g_rest=1
+    set +C
+    umask 077
+    [ "$g_rest" = 1 ] || break
+    # Somebody's file that is no ticket has the number, or the disk is full.
+    [ -e "t.$g_file" ] && [ ! -O "t.$g_file" ] || return
+  done
+  g_ticket=t.$g_file
+  lock_ticket
+}
+
+# drop_ticket: what a process does that is neither supervisor nor task, so that it holds nothing when
+# both are gone. A redirection at its call would not do: shells keep a copy to go back to.
+drop_ticket() {
+  exec 8</dev/null
+}
+
+# lock_ticket: this process, and who has descriptor 8 of it, holds the ticket.
+lock_ticket() {
+  [ "$g_flock" = links ] || { exec 8<"$g_ticket" && flock 8 8<&8; }
+}
+
+# try_ticket: lets the ticket in when there is room and nobody who came first waits for the same.
+# Sets g_held and g_held_gpus; else g_wait to why: KIND USED LIMIT AHEAD. Under the mutex.
+try_ticket() {
+  weigh
+  # shellcheck disable=SC2086  # names of our own
+  [ -z "$g_dead" ] || rm -f $g_dead
+  g_room=$((g_total - g_used))
+  g_room_gpus=$((g_total_gpus - g_used_gpus))
+  g_ahead=0 g_shut='' g_shut_gpus='' g_shut_name=''
+  for g_file in $g_queue; do
+    [ "$g_file" != "$g_ticket" ] || break
+    read_ticket "$g_file" || continue
+    g_ahead=$((g_ahead + 1))
+    count_name "$g_t_name"
+    if [ "$g_t_max" != 0 ] && [ "$g_count" -ge "$g_t_max" ]; then
+      # It waits for its own kind, and keeps nobody else from anything.
+      [ "$g_t_name" != "$g_name" ] || g_shut_name=yes
+    elif load_is_high "$g_t_load"; then
+      :
+    elif [ "$g_t_slots" -gt "$g_room" ]; then
+      # Those behind it would take what it waits for.
+      g_shut=yes
+    elif [ "$g_t_gpus" -gt "$g_room_gpus" ]; then
+      g_shut_gpus=yes
+    else
+      # It has not looked again yet, and will be let in.
+      g_room=$((g_room - g_t_slots))
+      g_room_gpus=$((g_room_gpus - g_t_gpus))
+      g_names=$g_names$g_t_name$g_nl
+    fi
+  done
+  count_name "$g_name"
+  if [ "$g_max" != 0 ] && { [ "$g_count" -ge "$g_max" ] || [ -n "$g_shut_name" ]; }; then
+    g_wait="name $g_count $g_max $g_ahead"
+  elif [ -n "$g_shut" ] || [ "$g_slots" -gt "$g_room" ]; then
+    g_wait="slots $g_used $g_total $g_ahead"
+  elif [ "$g_gpus" != 0 ] && { [ -n "$g_shut_gpus" ] || [ "$g_gpus" -gt "$g_room_gpus" ]; }; then
+    g_wait="gpus $g_used_gpus $g_total_gpus $g_ahead"
+  elif load_is_high "$g_max_load"; then
+    g_wait="load $g_rest $((g_max_load * g_processors)) $g_ahead"
+  else
+    first_free 1 "$g_slots" "$g_taken"
+    g_held=$g_free
+    first_free 0 "$g_gpus" "$g_taken_gpus"
+    g_held_gpus=$g_free
+    echo "held $g_held ${g_held_gpus:--}" >>"$g_ticket"
+    return
+  fi
+  return 1
+}
+
+# first_free FIRST COUNT TAKEN: sets g_free to the lowest numbers that nobody has, with commas.
+first_free() {
+  g_free='' g_rest=$1 g_more=$2
+  while [ "$g_more" -gt 0 ]; do
+    case $3 in
+      *" $g_rest "*) ;;
+      *)
+        g_free=$g_free${g_free:+,}$g_rest
+        g_more=$((g_more - 1))
+        ;;
+    esac
+    g_rest=$((g_rest + 1))
+  done
+}
+
+# release: gives back what the ticket holds, and the place in the queue.
+release() {
+  [ -n "$g_ticket" ] || return 0
+  # Whoever looks before it is gone sees that, and so does who has it open for longer.
+  echo released >>"$g_ticket"
+  rm -f "$g_ticket"
+  exec 8</dev/null
+  g_ticket='' g_held=''
+  cd / || exit
+}
+
+# hold_ticket: what the task's first process does before it becomes the task: the ticket is its own,
+# too, so that it outlives a supervisor that is killed. Sets what the task is told of its slot.
+hold_ticket() {
+  began "$g_supervisor"
+  g_rest=$g_supervisor:$g_began
+  began "$g_pid"
+  echo "holders $g_rest $g_pid:$g_began" >>"$g_ticket"
+  processors
+  g_rest=$((g_processors * g_slots / g_total))
+  [ "$g_rest" -gt 0 ] || g_rest=1
+  export "GETO_SLOT=${g_held%%,*}" "GETO_CPUS=$g_rest"
+  [ "$g_gpus" != 0 ] || return 0
+  # HIP counts among those that ROCR leaves over.
+  first_free 0 "$g_gpus" ' '
+  export "CUDA_VISIBLE_DEVICES=$g_held_gpus" "ROCR_VISIBLE_DEVICES=$g_held_gpus" \
+    "HIP_VISIBLE_DEVICES=$g_free"
+}
+
+# wait_for_slot: waits until the ticket is let in; false when it is not to be. Runs where the
+# supervisor will: events go to stdout.
+wait_for_slot() {
+  began "$g_supervisor"
+  g_self=$g_supervisor:$g_began
+  if ! take_mutex || ! draw_ticket; then
+    leave_mutex
+    echo "error lock $g_lock: no ticket could be written"
+    return 1
+  fi
+  g_said=''
+  clock
+  g_since=${g_clock%.*}
+  while ! try_ticket; do
+    leave_mutex
+    : >"$g_task/waiting"
+    clock
+    if [ -n "$g_patience" ] && [ $((${g_clock%.*} - g_since)) -ge "$g_patience" ]; then
+      echo "full $g_wait"
+      release
+      return 1
+    fi
+    if [ -e "$g_task/why" ] || [ -e "$g_task/gone" ]; then
+      release
+      return 1
+    fi
+    [ "$g_wait" = "$g_said" ] || echo "waiting $g_wait"
+    g_said=$g_wait
+    # Who comes first looks most often.
+    if [ "$g_ahead" = 0 ]; then
+      sleep 0.1 || sleep 1
+    elif [ "$g_ahead" -lt 8 ]; then
+      sleep 0.2 || sleep 1
+    else
+      sleep 0.6 || sleep 1
+    fi
+    take_mutex
+  done
+  leave_mutex
+  rm -f "$g_task/waiting"
+  echo "slot $g_held ${g_held_gpus:--}"
+}
+
+# request ticket KEY=VALUE...: draws a ticket and says whether it is let in. It stays this session's
+# until the task has run or the session ends.
+request_ticket() {
+  take_keys "$@"
+  g_task=
+  [ -n "$g_tasks" ] && ready_for_slots || return
+  if take_mutex && draw_ticket; then
+    answer_ticket
+  else
+    leave_mutex
+    fail lock "$g_lock: no ticket could be written"
+  fi
+}
+
+# request try: looks once more whether the ticket is let in.
+request_try() {
+  take_mutex
+  answer_ticket
+}
+
+answer_ticket() {
+  if try_ticket; then
+    leave_mutex
+    say slot "$g_held ${g_held_gpus:--}"
+  else
+    leave_mutex
+    say waiting "$g_wait"
+  fi
+}
+
+# request status KEY=VALUE...: says how much is used here, for who wants to choose among hosts.
+request_status() {
+  take_keys "$@"
+  g_task=
+  [ -n "$g_tasks" ] && ready_for_slots || return
+  weigh
+  # shellcheck disable=SC2086  # names of our own
+  set -- $g_queue
+  count_name "$g_name"
+  say running "$g_names"
+  say load "$g_total $g_used $# $g_count $g_total_gpus $g_used_gpus"
+  cd / || exit
+}
