@@ -70,6 +70,7 @@ const RUN_USAGE: &str = "geto run [OPTIONS] SCRIPT [ARG]...
 const RUN_EXIT_CODES: &str = "Exit codes:
   the script's own; 128+N when signal N ended it
   2    the command line or the configuration is wrong
+  75   no slot was free (with --when-full fail or --wait-timeout): safe to run again
   123  lost: the task was started, and its end is unknown or its results are not whole
   124  timed out
   125  not started: safe to run again
@@ -118,15 +119,81 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 
-    /// Run on this host: a name, glob or @tag of geto.ini, a Host of ssh_config,
-    /// [user@]addr[:port], ssh://[user@]host[:port], or `local` [default: the only host of
-    /// geto.ini]
-    #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
-    pub(crate) hosts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) hosts: ChoiceArgs,
+    #[command(flatten)]
+    pub(crate) slot: SlotArgs,
+
+    /// Pick one of several hosts: where the fewest tasks of this name run relative to the slots, at
+    /// random among those with room, or the first with room [default: balanced]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) pick: Option<PickArg>,
 
     /// Say what would run where, and send nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Which hosts.
+#[derive(Debug, Args)]
+pub(crate) struct ChoiceArgs {
+    /// The hosts: names, globs or @tags of geto.ini, a Host of ssh_config, [user@]addr[:port],
+    /// ssh://[user@]host[:port], or `local`; several with commas [default: all of geto.ini]
+    #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub(crate) hosts: Vec<String>,
+
+    /// Take out these hosts, given likewise
+    #[arg(short = 'x', long, value_name = "HOST", value_hint = ValueHint::Hostname)]
+    pub(crate) exclude_host: Vec<String>,
+}
+
+/// How one of several hosts is picked.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum PickArg {
+    /// The fewest tasks of this name relative to the slots, then the most idle slots
+    Balanced,
+    /// At random among those with room
+    Random,
+    /// The first with room
+    First,
+}
+
+/// What a task takes of a host.
+#[derive(Debug, Args)]
+pub(crate) struct SlotArgs {
+    /// Run at most this many tasks of this name on a host at once, over all users and machines that
+    /// start them [default: no limit]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) max_concurrent: Option<u32>,
+
+    /// Take this many of the host's slots [default: 1]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) slots: Option<u32>,
+
+    /// Take this many of the host's GPUs, named by CUDA_VISIBLE_DEVICES [default: none]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(..=65_535))]
+    pub(crate) gpus: Option<u32>,
+
+    /// Take no slot, and wait for none
+    #[arg(long, conflicts_with_all = ["max_concurrent", "slots", "gpus", "when_full", "wait_timeout"])]
+    pub(crate) no_slot: bool,
+
+    /// Wait when no slot is free, or end with exit code 75 [default: wait]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) when_full: Option<WhenFull>,
+
+    /// Wait no longer than this; 90, 90s, 5m [default: 0, as long as it takes]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) wait_timeout: Option<Duration>,
+}
+
+/// What happens when no slot is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WhenFull {
+    /// Wait for one
+    Wait,
+    /// End with exit code 75
+    Fail,
 }
 
 /// What is run.
@@ -142,14 +209,22 @@ pub(crate) struct WhatArgs {
     #[arg(
         value_name = "SCRIPT",
         value_hint = ValueHint::CommandWithArguments,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
+        trailing_var_arg = true
     )]
     pub(crate) words: Vec<OsString>,
 
     /// Whether `--` stands before the words: clap does not tell.
     #[arg(skip)]
     pub(crate) is_behind_dashes: bool,
+}
+
+impl WhatArgs {
+    /// Whether nothing here names a file of a script.
+    pub(crate) fn has_no_name(&self) -> bool {
+        self.commands.is_some()
+            || self.is_behind_dashes
+            || self.words.first().is_some_and(|word| word == "-")
+    }
 }
 
 /// What belongs to the task.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer};
-use crate::progress::Progress;
+use crate::progress::{Progress, Waits};
 
 /// Where the task is, as far as it is known.
 #[derive(Debug, Clone)]
@@ -70,6 +70,9 @@ pub(crate) struct Follower {
     pub(crate) canceller: Canceller,
     pub(crate) whereabouts: Whereabouts,
     pub(crate) progress: Progress,
+    /// The script's name.
+    pub(crate) script: String,
+    pub(crate) waits: Waits,
 }
 
 impl Follower {
@@ -88,6 +91,26 @@ impl Follower {
             Event::Connected { host, login } => {
                 self.whereabouts.with(|place| place.connected = true);
                 printer.detail(&format!("logged into `{host}` after {}", human_duration(login)));
+            }
+            Event::Chosen { host, among } => {
+                self.whereabouts.with(|place| place.host.clone_from(&host));
+                printer.note(&format!("`{host}` of {among}"));
+            }
+            Event::Waiting { host, busy } => {
+                let reason = busy.describe(&self.script, &host).to_string();
+                let ahead = match busy.ahead() {
+                    0 => String::new(),
+                    ahead => format!("; {ahead} ahead"),
+                };
+                self.waits.tell(printer, &host, &format!("waiting: {reason}{ahead}"));
+            }
+            Event::Slot { slots, gpus } => {
+                self.waits.done();
+                let gpus = match &*gpus {
+                    "" => String::new(),
+                    gpus => format!(", GPU {gpus}"),
+                };
+                printer.detail(&format!("let in with slot {slots}{gpus}"));
             }
             Event::Sending { bytes, total } => self.progress.sending(bytes, total),
             Event::Started { host, directory, .. } => {
@@ -116,6 +139,21 @@ impl Follower {
             Event::Connected { host, login } => {
                 self.whereabouts.with(|place| place.connected = true);
                 json!({ "event": "connected", "host": host, "login": login.as_secs_f64() })
+            }
+            Event::Chosen { host, among } => {
+                self.whereabouts.with(|place| place.host.clone_from(&host));
+                json!({ "event": "chosen", "host": host, "among": among })
+            }
+            Event::Waiting { host, busy } => {
+                let message = busy.describe(&self.script, &host).to_string();
+                let ahead = busy.ahead();
+                json!({ "event": "waiting", "host": host, "message": message, "ahead": ahead })
+            }
+            Event::Slot { slots, gpus } => {
+                let numbers = |text: &str| -> Vec<u32> {
+                    text.split(',').filter_map(|number| number.parse().ok()).collect()
+                };
+                json!({ "event": "slot", "slots": numbers(&slots), "gpus": numbers(&gpus) })
             }
             Event::Started { id, host, directory } => {
                 self.whereabouts.with(|place| place.directory = Some(directory.clone()));

@@ -1,5 +1,9 @@
 //! How far large transfers have come.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use geto::text::printable;
 use geto::units::human_bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -9,6 +13,9 @@ use crate::printer::Printer;
 const ANNOUNCED: u64 = 100 << 20;
 /// More than this is worth a moving line.
 const SHOWN: u64 = 8 << 20;
+
+/// How often a moving line moves.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Says how much is sent, and shows transfers on a terminal.
 #[derive(Debug)]
@@ -65,6 +72,44 @@ impl Progress {
             bar
         });
         bar.set_position(bytes);
+    }
+}
+
+/// Says what a task waits for: on a terminal in a line that moves, elsewhere once for each host.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    told: HashSet<String>,
+    line: Option<ProgressBar>,
+}
+
+impl Waits {
+    /// The task waits on `host`.
+    pub(crate) fn tell(&mut self, printer: Printer, host: &str, text: &str) {
+        if !printer.is_talking() {
+            return;
+        }
+        if self.told.insert(host.to_owned()) {
+            printer.note(text);
+        }
+        let line = self.line.get_or_insert_with(|| {
+            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            line.enable_steady_tick(TICK);
+            line
+        });
+        line.set_message(printable(text.as_bytes()));
+    }
+
+    /// It waits no longer.
+    pub(crate) fn done(&mut self) {
+        if let Some(line) = self.line.take() {
+            line.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.done();
     }
 }
 

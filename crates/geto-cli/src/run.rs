@@ -3,62 +3,57 @@
 use std::io;
 
 use geto::units::{human_bytes, human_duration};
-use geto::{Error, ErrorKind, ExitCode, Fleet, Host, Results, ScriptBody, Task, TransportKind};
+use geto::{
+    Error, ErrorKind, ExitCode, Fleet, Host, Pick, Results, ScriptBody, Task, TransportKind,
+};
 use serde_json::json;
 
 use crate::app::{block_on, fleet, unwritten};
-use crate::args::RunArgs;
+use crate::args::{PickArg, RunArgs};
 use crate::events::{Follower, Whereabouts, files_line, line, merge};
 use crate::exit;
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer};
-use crate::progress::Progress;
+use crate::progress::{Progress, Waits};
 use crate::signals::Signals;
-use crate::task::task;
+use crate::task::{patience, task};
 
 /// Runs one task on one host.
 pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<ExitCode, Error> {
     let task = task(args)?;
     let fleet = fleet(&args.connect)?;
     block_on(async {
-        let host = choose(args, &fleet, printer).await?;
+        let hosts = candidates(args, &fleet, printer).await?;
         match args.dry_run {
-            true => dry_run(args, &fleet, &task, &host, printer).await,
-            false => execute(args, &fleet, &task, host, printer).await,
+            true => dry_run(args, &fleet, &task, &hosts, printer).await,
+            false => execute(args, &fleet, &task, hosts, printer).await,
         }
     })
 }
 
-/// The one host that is meant.
-async fn choose(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<Host, Error> {
-    let mut hosts = fleet.select(&args.hosts, &[]).await?;
-    match (hosts.pop(), hosts.len()) {
-        (Some(host), 0) => Ok(host),
-        (None, _) => {
-            printer.note("no host is named and there is no geto.ini: running on `local`");
-            Ok(fleet.settings().local_host())
-        }
-        (Some(last), more) => {
-            let names: Vec<&str> =
-                hosts.iter().chain([&last]).take(5).map(|host| host.name.as_str()).collect();
-            let names = names.join("`, `");
-            let and_so_on = if more + 1 > 5 { ", …" } else { "" };
-            Err(Error::new(ErrorKind::Usage, format!("failed to choose among {} hosts", more + 1))
-                .caused_by(format!("a task runs on one host; there are `{names}`{and_so_on}"))
-                .with_hint(format!("name one with `-H {}`", last.name)))
-        }
+/// The hosts that come into question.
+async fn candidates(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<Vec<Host>, Error> {
+    let hosts = fleet.select(&args.hosts.hosts, &args.hosts.exclude_host).await?;
+    if !hosts.is_empty() {
+        return Ok(hosts);
     }
+    printer.note("no host is named and there is no geto.ini: running on `local`");
+    Ok(vec![fleet.settings().local_host()])
 }
 
 async fn execute(
     args: &RunArgs,
     fleet: &Fleet,
     task: &Task,
-    host: Host,
+    hosts: Vec<Host>,
     printer: Printer,
 ) -> Result<ExitCode, Error> {
-    let name = host.name.clone();
-    let mut run = fleet.run_on(task, host).keep(args.home.keep).overwrite(args.home.overwrite);
+    let name = match &hosts[..] {
+        [host] => host.name.clone(),
+        hosts => format!("one of {} hosts", hosts.len()),
+    };
+    let run = fleet.run_among(task, hosts, pick(args)).patience(patience(&args.slot));
+    let mut run = run.keep(args.home.keep).overwrite(args.home.overwrite);
     if let Some(into) = &args.home.into {
         run = run.into_dir(into);
     }
@@ -81,6 +76,8 @@ async fn execute(
         canceller,
         whereabouts: whereabouts.clone(),
         progress: Progress::new(printer, &name),
+        script: task.script.name().to_owned(),
+        waits: Waits::default(),
     };
     let running = run.follow(move |event| follower.take(event));
     let ended = tokio::select! {
@@ -104,6 +101,14 @@ async fn execute(
                 .with_hint(format!("all output is in `{whole}`")))
         }
         (_, ended) => ended.map(|results| results.outcome.exit_code()),
+    }
+}
+
+fn pick(args: &RunArgs) -> Pick {
+    match args.pick {
+        None | Some(PickArg::Balanced) => Pick::Balanced,
+        Some(PickArg::Random) => Pick::Random,
+        Some(PickArg::First) => Pick::First,
     }
 }
 
@@ -145,15 +150,20 @@ async fn dry_run(
     args: &RunArgs,
     fleet: &Fleet,
     task: &Task,
-    host: &Host,
+    hosts: &[Host],
     printer: Printer,
 ) -> Result<ExitCode, Error> {
     let plan = fleet.plan(task).await?;
-    let transport = match host.transport {
+    let transport = |host: &Host| match host.transport {
         TransportKind::Local => "local",
         TransportKind::Ssh => "ssh",
         _ => "native",
     };
+    let on: Vec<_> = hosts
+        .iter()
+        .map(|host| json!({ "host": host.name, "transport": transport(host) }))
+        .collect();
+    let on_text: Vec<_> = hosts.iter().map(|host| format!("`{}`", host.name)).collect();
     let results = args.home.into.clone().unwrap_or_else(|| fleet.local_work_path().to_owned());
     let names: Vec<&str> = task.env.iter().map(|(name, _)| name.as_str()).collect();
     let size = match task.script.body() {
@@ -176,7 +186,7 @@ async fn dry_run(
             })
             .collect();
         let object = json!({
-            "event": "plan", "host": host.name, "transport": transport,
+            "event": "plan", "hosts": on,
             "script": task.script.name(), "arguments": task.args.len(), "variables": names,
             "dependencies": dependencies, "results": results,
             "timeout": task.timeout.map(|timeout| timeout.as_secs()),
@@ -184,7 +194,8 @@ async fn dry_run(
         printer.object(&object).map_err(unwritten)?;
         return Ok(ExitCode::SUCCESS);
     }
-    printer.note(&format!("would run `{}` ({size}) on `{}`", task.script.name(), host.name));
+    let on = on_text.join(" or ");
+    printer.note(&format!("would run `{}` ({size}) on {on}", task.script.name()));
     for dependency in &plan.dependencies {
         printer.note(&format!(
             "would send `{}` as DEPS/{}: {} files, {}",

@@ -4,20 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use geto::envfile::{EnvWord, parse_env_file, parse_env_word};
 use geto::text::printable;
-use geto::{Bring, Dependency, Error, ErrorKind, Script, Secret, Stdin, Task};
+use geto::{Bring, Dependency, Error, ErrorKind, Patience, Script, Secret, Stdin, Task};
 
-use crate::args::{HomeArgs, RunArgs, TaskArgs, WhatArgs};
+use crate::args::{HomeArgs, RunArgs, SlotArgs, TaskArgs, WhatArgs, WhenFull};
 
 /// Makes the task that the arguments describe. It may read stdin to its end.
 pub(crate) fn task(args: &RunArgs) -> Result<Task, Error> {
     let (script, words) = script(&args.what, &args.task)?;
-    let script = match &args.task.name {
-        Some(name) => script.named(name),
-        None => script,
-    };
+    let script = limited(script, args)?;
     let mut task = Task::new(script);
     task.args = words.into_iter().map(OsString::into_vec).collect();
     task.env = variables(&args.task)?;
@@ -28,9 +26,37 @@ pub(crate) fn task(args: &RunArgs) -> Result<Task, Error> {
     task.leave = args.task.leave;
     task.bring = bring(&args.home);
     task.max_results = args.home.max_results;
+    task.slots = if args.slot.no_slot { 0 } else { args.slot.slots.unwrap_or(1) };
+    task.gpus = args.slot.gpus.unwrap_or(0);
     let invalid = |error| usage("the task can't be run").caused_by(error);
     task.check().map_err(invalid)?;
     Ok(task)
+}
+
+/// How long the task waits for a slot.
+pub(crate) fn patience(args: &SlotArgs) -> Patience {
+    match (args.when_full, args.wait_timeout) {
+        (Some(WhenFull::Fail), _) => Patience::AtMost(Duration::ZERO),
+        (_, Some(time)) if !time.is_zero() => Patience::AtMost(time),
+        _ => Patience::Forever,
+    }
+}
+
+/// Gives the script the name and the limit that the arguments say.
+fn limited(script: Script, args: &RunArgs) -> Result<Script, Error> {
+    let script = match (&args.task.name, &args.what, args.slot.max_concurrent) {
+        (Some(name), ..) => script.named(name),
+        // Instances of one name are counted together: here the name says nothing.
+        (None, what, Some(_)) if what.has_no_name() => {
+            return Err(usage("a limit counts tasks of a name, and this one has none")
+                .with_hint("give it one with `-n NAME`"));
+        }
+        _ => script,
+    };
+    Ok(match args.slot.max_concurrent {
+        Some(limit) => script.max_concurrent(limit),
+        None => script,
+    })
 }
 
 fn usage(message: impl Into<String>) -> Error {

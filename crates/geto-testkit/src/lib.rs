@@ -30,7 +30,7 @@ pub use agent::Agent;
 pub use ask_pass::AskPass;
 pub use dropbear::Dropbear;
 pub use keys::{KeyKind, UserKey};
-pub use machine::Machine;
+pub use machine::{Machine, set_mode};
 pub use process::Process;
 pub use program::program;
 pub use proxy::{Cut, Direction, Proxy, ProxyBuilder, Traffic};

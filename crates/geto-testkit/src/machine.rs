@@ -396,7 +396,12 @@ pub(crate) fn make_dir(path: &Path, mode: u32) {
     set_mode(path, mode);
 }
 
-pub(crate) fn set_mode(path: &Path, mode: u32) {
+/// Sets the mode of a file.
+///
+/// # Panics
+///
+/// When it can't be set.
+pub fn set_mode(path: &Path, mode: u32) {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is our own");
 }
 

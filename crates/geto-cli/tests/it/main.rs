@@ -11,6 +11,7 @@ mod output;
 mod prompt;
 mod run;
 mod secrets;
+mod slots;
 mod ssh;
 mod support;
 mod trust;

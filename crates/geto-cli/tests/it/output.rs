@@ -65,6 +65,7 @@ fn verbose_tells_more_and_quiet_nothing_but_errors() {
     geto: no host is named and there is no geto.ini: running on `local`
     geto: connecting to `local`
     geto: logged into `local` after <time>
+    geto: let in with slot 1
     geto: started on `local` in `$HOME/.cache/geto/<machine>/tasks/<id>/dir`
     geto: exited with code 3 after <time>
     geto: ran <time> with <time> of processor time
@@ -90,7 +91,7 @@ fn json_is_one_object_a_line_and_nothing_else() {
         ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let events: Vec<&str> =
         objects.iter().map(|object| object["event"].as_str().unwrap()).collect();
-    assert_eq!(&events[..3], ["connecting", "connected", "started"]);
+    assert_eq!(&events[..4], ["connecting", "connected", "slot", "started"]);
     assert_eq!(&events[events.len() - 2..], ["ended", "results"]);
     let find = |event: &str| objects.iter().find(|object| object["event"] == event).unwrap();
     assert_eq!(find("stdout")["text"], "out\n");

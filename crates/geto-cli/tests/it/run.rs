@@ -210,6 +210,18 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     geto: would put results into `$XDG_STATE_HOME/geto`
     ");
     let ran = world.geto(&[&words[..], &["--json"]].concat());
-    insta::assert_snapshot!(world.env.redact(&ran.text()), @r#"{"event":"plan","host":"local","transport":"local","script":"commands","arguments":0,"variables":["TOKEN"],"dependencies":[{"name":"data","path":"$CWD/data","files":2,"bytes":8}],"results":"$XDG_STATE_HOME/geto","timeout":300}"#);
+    insta::assert_snapshot!(world.env.redact(&ran.text()), @r#"{"event":"plan","hosts":[{"host":"local","transport":"local"}],"script":"commands","arguments":0,"variables":["TOKEN"],"dependencies":[{"name":"data","path":"$CWD/data","files":2,"bytes":8}],"results":"$XDG_STATE_HOME/geto","timeout":300}"#);
     assert!(world.tasks().is_empty() && world.results().is_empty());
+}
+
+#[test]
+fn a_misspelt_option_is_no_script() {
+    let world = World::new();
+    let ran = world.geto(&["run", "--timout", "5", "job.sh"]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("unexpected argument '--timout'"), "{}", ran.stderr);
+    world.env.file("job.sh", "echo \"$@\"\n");
+    // Behind the script all words are its own.
+    let ran = world.geto(&["run", "-q", "-t5", "job.sh", "-x", "--timout", "--", "-c"]);
+    assert_eq!(ran.text(), "-x --timout -- -c\n", "{ran:?}");
 }

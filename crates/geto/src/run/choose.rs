@@ -44,7 +44,7 @@ struct Candidate {
 
 /// What a host said of a ticket.
 enum Ticket {
-    LetIn,
+    LetIn { slots: String, gpus: String },
     Waiting(Busy),
 }
 
@@ -160,7 +160,10 @@ impl Choice<'_> {
                 SlotRequest { host: &candidate.host, task: self.task, patience: self.patience };
             candidate.session.send(request.line("ticket")).await;
             match candidate.ticket().await {
-                Ok(Ticket::LetIn) => return Ok(candidate),
+                Ok(Ticket::LetIn { slots, gpus }) => {
+                    follow(Event::Slot { slots, gpus });
+                    return Ok(candidate);
+                }
                 Ok(Ticket::Waiting(busy)) => queue.push((candidate, busy)),
                 Err(error) => {
                     let (name, reason) = (&candidate.host.name, reason(&error));
@@ -176,16 +179,18 @@ impl Choice<'_> {
         let full = match queue.len() {
             1 => first,
             count => {
-                let all: Vec<_> = queue
+                let mut all: Vec<_> = queue
                     .iter()
                     .map(|(candidate, busy)| self.describe(&candidate.host.name, busy))
                     .collect();
+                all.sort_unstable();
                 Error::new(ErrorKind::Full, format!("none of {count} hosts has room for the task"))
                     .caused_by(all.join("; "))
             }
         };
         match self.patience {
             Patience::Forever => self.wait(queue, follow).await,
+            Patience::AtMost(Duration::ZERO) => Err(full),
             Patience::AtMost(time) => {
                 tokio::time::timeout(time, self.wait(queue, follow)).await.unwrap_or(Err(full))
             }
@@ -213,7 +218,7 @@ impl Choice<'_> {
                     tokio::time::sleep(ASK_AGAIN).await;
                     candidate.session.request(["try"]).await;
                     match candidate.ticket().await? {
-                        Ticket::LetIn => return Ok(candidate),
+                        Ticket::LetIn { slots, gpus } => return Ok((candidate, slots, gpus)),
                         Ticket::Waiting(busy) if busy == last => {}
                         Ticket::Waiting(busy) => {
                             last = busy.clone();
@@ -231,7 +236,10 @@ impl Choice<'_> {
             tokio::select! {
                 Some(event) = news.recv() => follow(event),
                 ended = waiting.join_next() => match ended {
-                    Some(Ok(Ok(candidate))) => return Ok(candidate),
+                    Some(Ok(Ok((candidate, slots, gpus)))) => {
+                        follow(Event::Slot { slots, gpus });
+                        return Ok(candidate);
+                    }
                     Some(Ok(Err(error))) => {
                         let error: Error = error;
                         let host = error.host().unwrap_or_default();
@@ -286,7 +294,9 @@ impl Candidate {
     async fn ticket(&mut self) -> Result<Ticket, Error> {
         loop {
             match self.session.next().await? {
-                Next::Reply(Reply::Slot { .. }) => return Ok(Ticket::LetIn),
+                Next::Reply(Reply::Slot { slots, gpus }) => {
+                    return Ok(Ticket::LetIn { slots, gpus });
+                }
                 Next::Reply(Reply::Waiting(busy)) => return Ok(Ticket::Waiting(busy)),
                 next => check(&self.session, &self.host.name, next)?,
             }

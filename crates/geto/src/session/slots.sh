@@ -151,7 +151,10 @@ leave_mutex() {
 # ever sees one without an owner. The highest is never removed, so numbers only grow.
 take_link() {
   g_mine=own.$g_self
-  { printf '%s %s %s\n' "${g_boot:--}" "$g_space" "$g_self" >"$g_mine"; } 2>/dev/null || return
+  umask 022
+  { printf '%s %s %s\n' "${g_boot:--}" "$g_space" "$g_self" >"$g_mine"; } 2>/dev/null || g_mine=
+  umask 077
+  [ -n "$g_mine" ] || return
   while :; do
     g_last=mutex.00000000 g_own=
     for g_link in mutex.*; do
@@ -161,9 +164,10 @@ take_link() {
     done
     case $g_last in *[0-9]) ;; *) g_last=mutex.00000000 ;; esac
     if [ -f "$g_last" ] && [ ! -L "$g_last" ]; then
-      g_t_state=
-      { read -r g_t_boot g_t_space g_t_pids && read -r g_t_state; } <"$g_last" 2>/dev/null
-      if [ "$g_t_state" != released ] && ticket_lives; then
+      g_t_state='' g_t_boot=''
+      { read -r g_t_boot g_t_space g_t_pids && read -r g_t_state; } 2>/dev/null <"$g_last"
+      # One that is gone is no longer the highest; one that can't be read is not known to be free.
+      if [ -z "$g_t_boot" ] || { [ "$g_t_state" != released ] && ticket_lives; }; then
         sleep 0.02 || sleep 1
         continue
       fi
@@ -199,7 +203,7 @@ read_ticket() {
         released) g_t_state=released ;;
       esac
     done
-  } <"$1" 2>/dev/null
+  } 2>/dev/null <"$1"
   case $g_t_slots$g_t_gpus$g_t_max$g_t_load in '' | *[!0-9]*) return 1 ;; esac
   case "$g_t_slots $g_t_gpus $g_t_max $g_t_load " in *[0-9][0-9][0-9][0-9][0-9][0-9][0-9]*) return 1 ;; esac
   case $g_t_held$g_t_held_gpus in *[!0-9,-]*) return 1 ;; esac
