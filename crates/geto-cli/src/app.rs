@@ -19,6 +19,11 @@ pub(crate) fn main() -> ProcessCode {
     let cli = match Cli::read(&line) {
         Ok(cli) => cli,
         Err(error) => {
+            let is_option = |word: &&std::ffi::OsString| *word != "--";
+            if error.use_stderr() && line.iter().take_while(is_option).any(|word| word == "--json")
+            {
+                Printer::for_programs().usage(&error.to_string());
+            }
             // Help goes to stdout and all else to stderr; a closed one leaves nobody to tell.
             drop(error.print());
             return ProcessCode::from(u8::try_from(error.exit_code()).unwrap_or(ExitCode::USAGE.0));

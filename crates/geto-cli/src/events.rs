@@ -57,6 +57,15 @@ impl Whereabouts {
         });
     }
 
+    /// Says where the host keeps the task.
+    pub(crate) fn tell_kept(&self, printer: Printer) {
+        self.with(|Place { host, directory, .. }| {
+            if let Some(directory) = directory {
+                printer.note(&format!("kept on host `{host}`: `{directory}`"));
+            }
+        });
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Place) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

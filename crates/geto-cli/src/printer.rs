@@ -60,6 +60,11 @@ impl Printer {
         Self { form, volume }
     }
 
+    /// Makes the printer for programs that read objects.
+    pub(crate) fn for_programs() -> Self {
+        Self { form: Form::Json, volume: Volume::Quiet }
+    }
+
     /// Makes the printer for commands that have no such options.
     pub(crate) fn plain() -> Self {
         Self { form: Form::Text, volume: Volume::Normal }
@@ -97,6 +102,22 @@ impl Printer {
     /// Says what may be wrong.
     pub(crate) fn warning(self, message: &str) {
         self.note(&format!("warning: {message}"));
+    }
+
+    /// Says what is wrong with a command line as an object.
+    pub(crate) fn usage(self, message: &str) {
+        let object = ErrorObject {
+            event: "error",
+            kind: "usage",
+            message: message.trim_start_matches("error: ").trim_end().to_owned(),
+            host: None,
+            task: None,
+            causes: Vec::new(),
+            hint: None,
+            exit_code: geto::ExitCode::USAGE.0,
+        };
+        // Whoever closed stdout has the same on stderr.
+        drop(self.object(&object));
     }
 
     /// Says what went wrong, why, and what helps. An object stands on stdout, too, with `--json`.

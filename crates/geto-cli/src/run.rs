@@ -1,6 +1,7 @@
 //! `geto run`.
 
 use std::io;
+use std::path::Path;
 
 use geto::units::{human_bytes, human_duration};
 use geto::{
@@ -38,7 +39,23 @@ async fn candidates(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<V
         return Ok(hosts);
     }
     printer.note("no host is named and there is no geto.ini: running on `local`");
+    let slip = args.what.words.iter().skip(1).find(|word| *word == "-H" || *word == "--host");
+    if let (Some(slip), false) = (slip, args.what.is_behind_dashes) {
+        let slip = slip.display();
+        printer.warning(&format!("`{slip}` behind the script is an argument of the script's own"));
+    }
     Ok(vec![fleet.settings().local_host()])
+}
+
+/// Refuses where files could never be put, before anything is run.
+fn check_into(into: &Path) -> Result<(), Error> {
+    let cause = match fs_err::metadata(into) {
+        Ok(metadata) if !metadata.is_dir() => "it is no directory",
+        Ok(metadata) if metadata.permissions().readonly() => "it can't be written to",
+        _ => return Ok(()),
+    };
+    let into = into.display();
+    Err(Error::new(ErrorKind::Usage, format!("failed to put files into `{into}`")).caused_by(cause))
 }
 
 async fn execute(
@@ -55,6 +72,7 @@ async fn execute(
     let run = fleet.run_among(task, hosts, pick(args)).patience(patience(&args.slot));
     let mut run = run.keep(args.home.keep).overwrite(args.home.overwrite);
     if let Some(into) = &args.home.into {
+        check_into(into)?;
         run = run.into_dir(into);
     }
     let whereabouts = Whereabouts::new(run.id(), &name);
@@ -89,6 +107,9 @@ async fn execute(
     };
     if let Ok(results) = &ended {
         tell(results, printer, &output);
+        if args.home.keep {
+            whereabouts.tell_kept(printer);
+        }
     }
     match (output.finish(), ended) {
         // What the task ended with says nothing about output that nobody took.

@@ -75,6 +75,7 @@ fn words_name_hosts_and_slips_are_told() {
     insta::assert_snapshot!(text, @"
     geto: error: failed to choose a host
       caused by: neither geto.ini nor ssh_config knows a host `nod1`; did you mean `node1`?
+      hint: if it is an address, write `nod1:22`
     ");
     assert!(said(&["-H", "node2"]).1.contains("on `node2`"));
     assert!(said(&["-H", "me@10.9.8.7:22"]).1.contains("on `me@10.9.8.7:22`"));

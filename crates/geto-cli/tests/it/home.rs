@@ -126,7 +126,7 @@ fn results_beyond_the_limit_stay_on_the_host() {
             ran.stderr
         );
         assert_eq!(world.tasks().len(), 1);
-        assert!(world.results().is_empty());
+        assert!(world.results().iter().all(|result| !result.join("files").exists()));
     }
 }
 
@@ -145,10 +145,54 @@ fn a_result_that_could_not_be_read_whole_is_a_failure_and_stays_on_the_host() {
     let ran = world.env.run(command.env("PATH", path));
     assert_eq!(ran.code(), 123, "{ran:?}");
     assert!(
-        ran.stderr.contains("f: file changed") && ran.stderr.contains("the host keeps them"),
+        ran.stderr.contains("f: file changed") && ran.stderr.contains("the host keeps all"),
         "{}",
         ran.stderr
     );
     assert_eq!(world.tasks().len(), 1);
-    assert!(world.results().is_empty());
+    assert!(!world.result().join("files").exists());
+}
+
+#[test]
+fn what_can_not_come_home_leaves_the_outcome_here_and_all_on_the_host() {
+    let world = World::new();
+    let line = "echo out; echo x >a; echo y >b; exit 7";
+    let ran = world.geto(&["run", "--max-results", "6", "-n", "job", "-c", line]);
+    assert_eq!((ran.code(), ran.text().as_str()), (123, "out\n"));
+    assert!(
+        ran.stderr.contains("hint: the script exited with code 7; output and outcome"),
+        "{ran:?}"
+    );
+    let result = world.result();
+    assert_eq!(names(&result), ["outcome.json", "stderr", "stdout"]);
+    let [task] = &world.tasks()[..] else { panic!("{ran:?}") };
+    assert_eq!(names(&task.join("dir")), [".geto-script", "a", "b"]);
+}
+
+#[test]
+fn a_glob_that_matches_nothing_is_told() {
+    let world = World::new();
+    let ran = world.geto(&["run", "--bring", "*.nothing", "-c", "echo x >a.csv"]);
+    assert_eq!(ran.code(), 0);
+    let told = "warning: no file came home: nothing matches `*.nothing`";
+    assert!(ran.stderr.contains(told), "{ran:?}");
+}
+
+#[test]
+fn a_place_where_files_can_not_go_is_refused_before_the_task_runs() {
+    let world = World::new();
+    world.env.file("taken", "");
+    let ran = world.geto(&["run", "--into", "taken", "-c", "touch \"$HOME/ran\"; echo x >f"]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("failed to put files into `taken`"), "{ran:?}");
+    assert!(!world.env.home().join("ran").exists());
+}
+
+#[test]
+fn where_a_task_is_kept_is_told() {
+    let world = World::new();
+    let ran = world.geto(&["run", "--keep", "-c", "echo x >f"]);
+    let kept = "geto: kept on host `local`: `$HOME/.cache/geto/";
+    assert!(ran.stderr.contains(kept), "{ran:?}");
+    assert_eq!(world.tasks().len(), 1);
 }

@@ -160,3 +160,12 @@ fn completions_and_man_pages_are_made() {
     let page = world.env.cwd().join("geto-run.1");
     assert!(fs_err::read_to_string(page).unwrap().contains("max\\-results"));
 }
+
+#[test]
+fn a_wrong_command_line_is_an_object_too() {
+    let world = World::new();
+    let ran = world.geto(&["run", "--json", "-t", "abc", "-c", ":"]);
+    assert_eq!(ran.code(), 2);
+    let object: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!((&object["event"], &object["kind"]), (&"error".into(), &"usage".into()));
+}

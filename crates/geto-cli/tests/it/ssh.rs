@@ -97,3 +97,32 @@ fn a_host_that_can_not_be_reached_is_named_with_the_reason() {
     ");
     assert!(world.results().is_empty());
 }
+
+#[test]
+fn a_setup_that_fails_starts_nothing() {
+    let server = Sshd::builder().name("server1").start();
+    let world = World::new();
+    let ini = world.env.use_servers(&[&server]);
+    for setup in [". /nonexistent/activate", "if", "exit 9", "false"] {
+        world.env.write_geto_ini(&format!("{ini}[server1]\nsetup={setup}\n"));
+        let ran = world.geto(&["run", "-c", "echo ran; echo x >f"]);
+        assert_eq!((ran.code(), ran.text().as_str()), (125, ""), "{setup}: {ran:?}");
+        let error = "geto: error: `setup` failed, and the script was not started on host `server1`";
+        assert!(ran.stderr.contains(error), "{setup}: {ran:?}");
+        assert!(world.results().is_empty(), "{setup}");
+    }
+}
+
+#[test]
+fn an_ssh_config_that_ssh_refuses_is_named() {
+    let world = World::new();
+    let config = world.env.file("config", "BogusOption yes\n");
+    world.env.write_geto_ini(&format!(
+        "[geto]\nssh_config_path={}\n[hosts]\nother=10.0.0.1\n",
+        config.display()
+    ));
+    let ran = world.geto(&["run", "-H", "srv", "-c", ":"]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("Bad configuration option: bogusoption"), "{ran:?}");
+    assert!(!ran.stderr.contains("\\x0"), "{ran:?}");
+}

@@ -21,12 +21,18 @@ impl SshAliases {
     /// Asks `ssh` about each of `words`. Without an `ssh` on this machine there are no aliases.
     pub(super) async fn look_up(words: &[&str], config: Option<&Path>) -> Self {
         let mut known = HashSet::new();
-        if !words.is_empty()
-            && let Some(common) = settings_of(NOBODY, config).await
-        {
-            for word in words {
-                if settings_of(word, config).await.is_some_and(|own| own != common) {
-                    known.insert((*word).to_owned());
+        if words.is_empty() {
+            return Self { known, config: config.map(Path::to_owned) };
+        }
+        match settings_of(NOBODY, config).await {
+            Said::Nothing => {}
+            // What is wrong there is told when the host is connected to.
+            Said::Wrong => known.extend(words.iter().map(|word| (*word).to_owned())),
+            common @ Said::Settings(_) => {
+                for word in words {
+                    if settings_of(word, config).await != common {
+                        known.insert((*word).to_owned());
+                    }
                 }
             }
         }
@@ -50,15 +56,29 @@ impl Aliases for SshAliases {
     }
 }
 
+/// What `ssh -G` says.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    /// There is no `ssh`.
+    Nothing,
+    /// It refuses the `ssh_config`.
+    Wrong,
+    Settings(Vec<String>),
+}
+
 /// What `ssh` would do for `word`, without the lines that only repeat the word.
-async fn settings_of(word: &str, config: Option<&Path>) -> Option<Vec<String>> {
+async fn settings_of(word: &str, config: Option<&Path>) -> Said {
     let mut command = Command::new("ssh");
     command.arg("-G");
     if let Some(config) = config {
         command.arg("-F").arg(config);
     }
     command.arg("--").arg(word).stdin(Stdio::null()).kill_on_drop(true);
-    let output = command.output().await.ok().filter(|output| output.status.success())?;
+    let output = match command.output().await {
+        Err(_) => return Said::Nothing,
+        Ok(output) if !output.status.success() => return Said::Wrong,
+        Ok(output) => output,
+    };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let repeats = |line: &str| {
         ["host", "hostname", "originalhost"].iter().any(|key| {
@@ -66,7 +86,7 @@ async fn settings_of(word: &str, config: Option<&Path>) -> Option<Vec<String>> {
                 .is_some_and(|value| value.trim_start().eq_ignore_ascii_case(word))
         })
     };
-    Some(text.lines().filter(|line| !repeats(line)).map(str::to_owned).collect())
+    Said::Settings(text.lines().filter(|line| !repeats(line)).map(str::to_owned).collect())
 }
 
 /// The names of `Host` lines, patterns apart: good for advice, no more.

@@ -6,7 +6,7 @@ mod file;
 use std::path::{Path, PathBuf};
 
 use geto_core::config::Settings;
-use geto_core::select::{Known, Pick, possible_aliases, select};
+use geto_core::select::{Known, Pick, SelectError, possible_aliases, select};
 use geto_core::wire::Patience;
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
@@ -113,7 +113,17 @@ impl Fleet {
         let aliases = SshAliases::look_up(&asked, config).await;
         let known = Known { hosts: &self.hosts, settings: &self.settings, aliases: &aliases };
         select(words, exclude, &known).map_err(|error| {
-            Error::new(ErrorKind::Usage, "failed to choose a host").caused_by(error)
+            let hint = match &error {
+                SelectError::UnknownHost { word, .. } => {
+                    Some(format!("if it is an address, write `{word}:22`"))
+                }
+                _ => None,
+            };
+            let error = Error::new(ErrorKind::Usage, "failed to choose a host").caused_by(error);
+            match hint {
+                Some(hint) => error.with_hint(crate::text::printable(hint.as_bytes())),
+                None => error,
+            }
         })
     }
 

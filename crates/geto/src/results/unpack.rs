@@ -38,19 +38,31 @@ pub(crate) fn unpack(
     into: &Path,
     limits: &Limits,
 ) -> Result<Unpacked, Error> {
-    let failed =
-        |cause| Error::new(ErrorKind::Results, "failed to unpack the files").caused_by(cause);
+    let failed = |cause| failed_at("the files", into, cause);
     let mut unpacking = Unpacking::new(into, limits).map_err(failed)?;
     let mut archive = Archive::new(archive);
     while let Some(member) = archive.next().map_err(failed)? {
         let name = printable(&member.name);
-        unpacking.take(member, &mut archive).map_err(|cause| failed_at(&name, cause))?;
+        unpacking
+            .take(member, &mut archive)
+            .map_err(|cause| failed_at(&format!("`{name}`"), into, cause))?;
     }
     unpacking.finish()
 }
 
-fn failed_at(name: &str, cause: Cause) -> Error {
-    Error::new(ErrorKind::Results, format!("failed to unpack `{name}`")).caused_by(cause)
+/// Of kind [`Local`](ErrorKind::Local) when it is this machine's disk that fails.
+fn failed_at(what: &str, into: &Path, cause: Cause) -> Error {
+    let full = |number| [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS].contains(&number);
+    let local = cause.downcast_ref::<Errno>().is_some_and(|number| full(*number))
+        || cause.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error).is_some_and(full);
+    match local {
+        true => Error::new(
+            ErrorKind::Local,
+            format!("failed to write {what} below `{}`", into.display()),
+        ),
+        false => Error::new(ErrorKind::Results, format!("failed to unpack {what}")),
+    }
+    .caused_by(cause)
 }
 
 /// The path of a member: its parts joined by `/`, none of them empty, `.` or `..`.
@@ -58,6 +70,7 @@ fn failed_at(name: &str, cause: Cause) -> Error {
 struct MemberPath(Vec<u8>);
 
 struct Unpacking<'a> {
+    into: &'a Path,
     limits: &'a Limits,
     root: Rc<OwnedFd>,
     /// The directory that was used last: most members stand in the same as the one before.
@@ -75,8 +88,9 @@ struct Unpacking<'a> {
 }
 
 impl<'a> Unpacking<'a> {
-    fn new(into: &Path, limits: &'a Limits) -> Result<Self, Cause> {
+    fn new(into: &'a Path, limits: &'a Limits) -> Result<Self, Cause> {
         Ok(Self {
+            into,
             limits,
             root: Rc::new(open_directory(CWD, into, OFlags::empty())?),
             parent: None,
@@ -89,6 +103,10 @@ impl<'a> Unpacking<'a> {
             skipped: 0,
             unpacked: Unpacked::default(),
         })
+    }
+
+    fn failed_at(&self, path: &MemberPath, cause: Cause) -> Error {
+        failed_at(&format!("`{}`", path.shown()), self.into, cause)
     }
 
     fn take(&mut self, member: Member, archive: &mut Archive<'_>) -> Result<(), Cause> {
@@ -190,18 +208,17 @@ impl<'a> Unpacking<'a> {
     /// Makes what could be written through or would keep others from being made.
     fn finish(mut self) -> Result<Unpacked, Error> {
         for (path, target, mtime) in std::mem::take(&mut self.symlinks) {
-            self.symlink(&path, &target, mtime).map_err(|cause| failed_at(&path.shown(), cause))?;
+            self.symlink(&path, &target, mtime).map_err(|cause| self.failed_at(&path, cause))?;
         }
         for (path, target) in std::mem::take(&mut self.links) {
             self.make_link(&path, &target)
-                .map_err(|error| failed_at(&path.shown(), unlinked(error)))?;
+                .map_err(|error| self.failed_at(&path, unlinked(error)))?;
         }
         // A directory sorts before what stands in it: from the end, the deepest come first.
         let mut directories = std::mem::take(&mut self.directories);
         directories.sort_unstable_by(|one, other| other.0.cmp(&one.0));
         for (path, mode, mtime) in directories {
-            self.settle(&path, mode, mtime)
-                .map_err(|error| failed_at(&path.shown(), error.into()))?;
+            self.settle(&path, mode, mtime).map_err(|error| self.failed_at(&path, error.into()))?;
         }
         if self.skipped > SKIPPED_MAX {
             let more = self.skipped - SKIPPED_MAX;

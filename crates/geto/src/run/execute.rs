@@ -56,12 +56,16 @@ pub(super) struct Progress {
 pub(super) struct Ended {
     pub(super) report: Option<EndReport>,
     pub(super) started: Duration,
-    pub(super) files: Option<Files>,
+    /// What came of the files, or why they are not here.
+    pub(super) files: Result<Option<Files>, Error>,
     /// Why the files are not whole, in the words of the host.
     pub(super) damaged: Option<String>,
     /// The session, when it can still be asked for something.
     pub(super) session: Option<Session>,
 }
+
+/// What a session told of a task that ended.
+type Exchanged = (Option<EndReport>, Result<Option<Files>, Error>);
 
 impl Execution<'_> {
     /// Sends the task and follows it to its end, files included.
@@ -93,7 +97,7 @@ impl Execution<'_> {
     fn ended(
         &mut self,
         report: Option<EndReport>,
-        files: Option<Files>,
+        files: Result<Option<Files>, Error>,
         session: Session,
     ) -> Ended {
         let started = self.progress.started.unwrap_or_else(SystemTime::now);
@@ -111,7 +115,7 @@ impl Execution<'_> {
         &mut self,
         session: &mut Session,
         attempt: &str,
-    ) -> Result<Option<(Option<EndReport>, Option<Files>)>, Error> {
+    ) -> Result<Option<Exchanged>, Error> {
         self.request(session, attempt).await;
         let mut upload = self.upload(session);
         let mut uploading = true;
@@ -151,7 +155,7 @@ impl Execution<'_> {
             (self.follow)(event);
         }
         session.writer().send(b"ack\n".to_vec()).await;
-        let files = files::receive(self, session).await?;
+        let files = files::receive(self, session).await;
         Ok(Some((report, files)))
     }
 
@@ -232,11 +236,11 @@ impl Execution<'_> {
                 (self.follow)(Event::Started { id: self.id, host, directory });
             }
             Reply::Stdout(bytes) => {
-                self.store.stdout(&bytes).map_err(|error| self.left_running(error))?;
+                self.store.stdout(&bytes).map_err(|error| self.unwritten(error))?;
                 (self.follow)(Event::Stdout(bytes));
             }
             Reply::Stderr(bytes) => {
-                self.store.stderr(&bytes).map_err(|error| self.left_running(error))?;
+                self.store.stderr(&bytes).map_err(|error| self.unwritten(error))?;
                 (self.follow)(Event::Stderr(bytes));
             }
             Reply::Fact { name, value } if name == "leftover" => {
@@ -325,9 +329,17 @@ impl Execution<'_> {
         self.left_running(error).with_kind(ErrorKind::Lost)
     }
 
+    /// Output could not be kept here.
+    fn unwritten(&self, error: Error) -> Error {
+        self.left_running(error).with_kind(ErrorKind::Results)
+    }
+
     /// Says where the task goes on.
     fn left_running(&self, error: Error) -> Error {
-        let error = error.on_host(&self.host.name).of_task(self.id);
+        let error = match error.kind() {
+            ErrorKind::Local => error.of_task(self.id),
+            _ => error.on_host(&self.host.name).of_task(self.id),
+        };
         match &self.progress.directory {
             Some(directory) => error.with_hint(format!(
                 "the task goes on there, in `{}`, and its results stay beside it",
@@ -335,6 +347,11 @@ impl Execution<'_> {
             )),
             None => error,
         }
+    }
+
+    /// The task's directory on the host, for a person, where it is known.
+    pub(super) fn directory(&self) -> Option<String> {
+        self.progress.directory.as_ref().map(|directory| printable(directory.as_bytes()))
     }
 
     /// The results could not be brought home whole.
@@ -359,7 +376,10 @@ pub(super) async fn cancelled(cancel: &mut watch::Receiver<bool>) {
 /// The outcome of a task whose host could not say it.
 pub(super) fn outcome(report: Option<&EndReport>) -> Outcome {
     match report {
-        Some(report) if report.started || report.outcome == Outcome::Cancelled => {
+        Some(report)
+            if report.started
+                || matches!(report.outcome, Outcome::Cancelled | Outcome::TimedOut) =>
+        {
             report.outcome.clone()
         }
         Some(report) => Outcome::Lost {

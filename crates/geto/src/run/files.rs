@@ -139,6 +139,8 @@ impl Unpacking {
         });
         match unpacked.and_then(|unpacked| unpacked) {
             Ok(unpacked) => Ok(Files { unpacked }),
+            // What could not be written here is not the host's fault.
+            Err(error) if error.kind() == ErrorKind::Local => Err(execution.results_error(error)),
             Err(error) => Err(execution.results_error(error.on_host(&execution.host.name))),
         }
     }

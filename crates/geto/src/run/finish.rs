@@ -12,7 +12,7 @@ use crate::results::{self, Unpacked};
 use crate::session::{Next, Opening, Session};
 use crate::text::printable;
 use crate::transport::Transport;
-use crate::{Error, ErrorKind, Outcome, TaskId};
+use crate::{Bring, Error, ErrorKind, Outcome, TaskId};
 
 use geto_core::wire::{self, Reply};
 
@@ -46,16 +46,22 @@ impl Execution<'_> {
     pub(super) async fn finish(
         &mut self,
         transport: &dyn Transport,
-        ended: Ended,
+        mut ended: Ended,
         destination: &Destination,
     ) -> Result<Results, Error> {
-        if let Some(reason) = &ended.damaged {
-            let error = Error::new(ErrorKind::Results, "failed to bring all files")
-                .on_host(&self.host.name)
-                .caused_by(reason.clone());
-            return Err(self.results_error(error));
+        if let Some(error) = self.not_started(&ended) {
+            // Nothing ran, so nothing is lost with what is there.
+            let forgotten = self.forget(transport, ended.session).await;
+            return Err(match forgotten {
+                Ok(()) => error,
+                Err(_) => error.with_hint("its directory could not be removed there"),
+            });
         }
         let mut results = self.results(&ended);
+        let files = match self.whole(&mut ended) {
+            Ok(files) => files,
+            Err(error) => return Err(self.keep_half(&results, error)),
+        };
         results.directory = self
             .store
             .finish(&outcome_file(&results)?)
@@ -69,8 +75,69 @@ impl Execution<'_> {
             self.event(Event::Warning(warning.clone()));
             results.warnings.push(warning);
         }
-        results.files = self.place(&results.directory, ended.files, destination)?;
+        results.files = self.place(&results.directory, files, destination)?;
         Ok(results)
+    }
+
+    /// Why the script was not started, although the host tried.
+    fn not_started(&self, ended: &Ended) -> Option<Error> {
+        let report = ended.report.as_ref().filter(|report| !report.started)?;
+        if !matches!(report.outcome, Outcome::Exited { .. } | Outcome::Signalled { .. }) {
+            return None;
+        }
+        let error = |message: &str| {
+            Error::new(ErrorKind::NotStarted, message)
+                .on_host(&self.host.name)
+                .of_task(self.id)
+                .caused_by(format!("it ended with status {}", report.raw_status))
+        };
+        Some(match &self.host.setup {
+            Some(setup) => {
+                error("`setup` failed, and the script was not started").with_hint(format!(
+                    "see the section of the host in geto.ini: setup={}",
+                    printable(setup.as_bytes())
+                ))
+            }
+            None => error("failed to start the script"),
+        })
+    }
+
+    /// Returns the files when all is here that the script left.
+    fn whole(&self, ended: &mut Ended) -> Result<Option<Files>, Error> {
+        let failed =
+            |message: &str| Error::new(ErrorKind::Results, message).on_host(&self.host.name);
+        let files = std::mem::replace(&mut ended.files, Ok(None))?;
+        if let Some(reason) = &ended.damaged {
+            return Err(failed("failed to bring all files").caused_by(reason.clone()));
+        }
+        match &ended.report {
+            Some(report) if report.disk_full => {
+                let path = printable(self.host.remote_work_path.as_bytes());
+                Err(failed("the disk was full when the task ended")
+                    .caused_by(format!("its output and files, in `{path}` there, may be cut off")))
+            }
+            _ => Ok(files),
+        }
+    }
+
+    /// Keeps what is here for certain, output and outcome, when the files are not. The host keeps
+    /// all.
+    fn keep_half(&mut self, results: &Results, error: Error) -> Error {
+        let kept = outcome_file(results).and_then(|outcome| {
+            self.store.drop_files();
+            self.store.finish(&outcome)
+        });
+        // That the host keeps all is said once.
+        let kept_there = |hint: &&str| hint.starts_with("the host keeps");
+        let advice = error.hint().filter(|hint| !kept_there(hint)).map(str::to_owned);
+        let here = kept
+            .ok()
+            .map(|directory| format!("output and outcome are in `{}`", directory.display()));
+        let there =
+            self.directory().map(|directory| format!("the host keeps all in `{directory}`"));
+        let parts = [Some(format!("the script {}", results.outcome)), here, there, advice];
+        let hint: Vec<_> = parts.into_iter().flatten().collect();
+        self.results_error(error).with_hint(hint.join("; "))
     }
 
     fn results(&mut self, ended: &Ended) -> Results {
@@ -81,16 +148,15 @@ impl Execution<'_> {
                 let left = printable(report.left.as_bytes());
                 warnings.push(format!("processes of the task could not be ended: {left}"));
             }
-            if report.disk_full {
-                let path = printable(self.host.remote_work_path.as_bytes());
-                warnings.push(format!(
-                    "the disk of `{path}` on host `{}` was full when the task ended: its output \
-                     and files may be cut off",
-                    self.host.name
-                ));
-            }
         }
-        if let Some(Files { unpacked: Unpacked { skipped, .. } }) = &ended.files {
+        let count = match &ended.files {
+            Ok(Some(files)) => files.unpacked.files,
+            _ => 0,
+        };
+        if let (Bring::Globs(globs), Ok(_), 0) = (&self.task.bring, &ended.files, count) {
+            warnings.push(format!("no file came home: nothing matches `{}`", globs.join("`, `")));
+        }
+        if let Ok(Some(Files { unpacked: Unpacked { skipped, .. } })) = &ended.files {
             warnings.extend(
                 skipped.iter().map(|name| format!("`{name}` is no file and was not brought")),
             );

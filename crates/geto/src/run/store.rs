@@ -131,6 +131,12 @@ impl Store {
         Arc::clone(&self.partial)
     }
 
+    /// Removes the files, which are not whole.
+    pub(super) fn drop_files(&self) {
+        // What stays is no result: it has no outcome beside it then.
+        drop(fs_err::remove_dir_all(self.partial.files()));
+    }
+
     /// How many bytes may still come.
     pub(super) fn room(&self) -> Option<u64> {
         self.max.map(|max| max.saturating_sub(self.bytes))
@@ -167,5 +173,5 @@ impl Store {
 }
 
 fn unwritable(error: io::Error) -> Error {
-    Error::new(ErrorKind::Results, "failed to write the results").caused_by(error)
+    Error::new(ErrorKind::Local, "failed to write the results here").caused_by(error)
 }

@@ -441,15 +441,10 @@ execute() {
     shift
   done
   shift
-  echo "$g_start" >"$g_task/started"
+  [ -z "$g_setup" ] || eval "$g_setup" 9>&- || exit
+  # What was not written down has not happened: on a full disk nothing is started.
+  echo "$g_start" >"$g_task/started" || exit 125
   echo started >&9
-  if [ -n "$g_setup" ]; then
-    eval "$g_setup" 9>&- || {
-      g_status=$?
-      printf 'geto: setup failed with status %s: %s\n' "$g_status" "$g_setup" >&2
-      exit "$g_status"
-    }
-  fi
   case $g_kind in
     binary) set -- "$g_task/dir/.geto-script" "$@" ;;
     text) set -- "$g_interpreter" ${g_option:+"$g_option"} "$g_task/dir/.geto-script" "$@" ;;

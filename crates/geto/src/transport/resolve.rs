@@ -102,7 +102,12 @@ async fn ask(asked: Asked<'_>) -> Result<Option<String>, String> {
         Ok(output) if output.status.success() => {
             Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
         }
-        Ok(output) => Err(escaped(&String::from_utf8_lossy(&output.stderr))),
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<_> =
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(escaped).collect();
+            Err(lines.join("; "))
+        }
     }
 }
 

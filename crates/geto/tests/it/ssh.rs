@@ -140,22 +140,30 @@ fn a_work_path_that_cannot_be_used_is_a_clear_error() {
     }
 }
 
-/// A disk that runs full while the task runs, or when it ends: what there is comes home, and it is
-/// said that there may be more.
+/// A disk that runs full while the task runs, or when it ends: nobody can tell what is missing, so
+/// that is a failure whatever the script says, and the host keeps what there is.
 #[test]
-fn a_full_disk_is_said() {
+fn a_full_disk_is_a_failure() {
     let fill = "head -c 3000000 /dev/zero >big";
     for (line, code) in [(fill, 1), (&*format!("{fill}; exit 0"), 0)] {
         let server = Sshd::builder().machine(Machine::new().tmpfs("~/.cache", 1 << 20)).start();
         let place = Place::of(host(&server));
         let task = Task::new(Script::from_commands("fill", [line]));
-        let results = runtime()
-            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
-        assert_eq!(results.outcome, Outcome::Exited { code });
-        let [warning] = &results.warnings[..] else { panic!("{:?}", results.warnings) };
-        assert!(warning.contains(".cache/geto` on host `server` was full"), "{warning}");
-        assert!(results.files.unwrap().bytes > 900_000);
-        assert_eq!(tasks_left(&server), Vec::<PathBuf>::new());
+        let error = runtime()
+            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap_err() });
+        assert_eq!(error.kind(), ErrorKind::Results);
+        let said = error.to_string();
+        assert_eq!(said, "the disk was full when the task ended on host `server`");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("~/.cache/geto"), "{cause}");
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with(&format!("the script exited with code {code}; ")), "{hint}");
+        let task = &below(&server.inside("~/.cache/geto"), "tasks")[0];
+        assert!(fs_err::metadata(task.join("dir/big")).unwrap().len() > 900_000);
+        let here = place.dir.path().join("results").join(error.task().unwrap().to_string());
+        let outcome = fs_err::read_to_string(here.join("outcome.json")).unwrap();
+        assert!(outcome.contains(&format!("\"code\": {code}")), "{outcome}");
+        assert!(!here.join("files").exists());
     }
 }
 
