@@ -41,7 +41,7 @@ pub fn rank<T>(
             (key, host)
         })
         .collect();
-    keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    keyed.sort_by_key(|(key, _)| *key);
     hosts.extend(keyed.into_iter().map(|(_, host)| host));
 }
 

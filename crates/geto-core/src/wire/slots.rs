@@ -223,7 +223,7 @@ mod tests {
         let task = Task::new(Script::from_commands("a b", [":"]).max_concurrent(3)).gpus(2);
         let patience = Patience::AtMost(Duration::from_secs(5));
         let line = SlotRequest { host: &host, task: &task, patience }.line("ticket");
-        insta::assert_snapshot!(String::from_utf8(line).unwrap(), @"ticket 'name=a b' slots=1 lock=/var/tmp/geto_lock gpus=2 max=3 load=150 have=8 patience=5");
+        insta::assert_snapshot!(String::from_utf8(line).unwrap(), @"ticket '''name=a b' slots=1 lock=/var/tmp/geto_lock gpus=2 max=3 load=150 have=8 patience=5");
     }
 
     #[test]

@@ -143,11 +143,11 @@ impl Execution<'_> {
     fn results(&mut self, ended: &Ended) -> Results {
         let report = ended.report.as_ref();
         let mut warnings = Vec::new();
-        if let Some(report) = report {
-            if !report.left.is_empty() {
-                let left = printable(report.left.as_bytes());
-                warnings.push(format!("processes of the task could not be ended: {left}"));
-            }
+        if let Some(report) = report
+            && !report.left.is_empty()
+        {
+            let left = printable(report.left.as_bytes());
+            warnings.push(format!("processes of the task could not be ended: {left}"));
         }
         let count = match &ended.files {
             Ok(Some(files)) => files.unpacked.files,

@@ -81,9 +81,8 @@ impl Running {
     async fn line(&mut self) -> (i32, i32, String) {
         let mut text = Vec::new();
         while !text.ends_with(b"\n") {
-            match self.events.recv().await.expect("it runs") {
-                Event::Stdout(bytes) => text.extend_from_slice(&bytes),
-                _ => {}
+            if let Event::Stdout(bytes) = self.events.recv().await.expect("it runs") {
+                text.extend_from_slice(&bytes);
             }
         }
         let text = String::from_utf8(text).unwrap();
@@ -144,8 +143,8 @@ fn who_is_full_says_so_and_who_waits_comes_next() {
             fs_err::write(place.dir.path().join("gate"), "").unwrap();
             assert!(first.ended.await.unwrap().unwrap().outcome.success(), "{}", shell.name);
             assert!(second.ended.await.unwrap().unwrap().outcome.success(), "{}", shell.name);
-            assert_eq!(lock.tickets(), [PathBuf::new(); 0], "{} {kind}", shell.name);
-            assert_eq!(place.tasks(), [PathBuf::new(); 0], "{} {kind}", shell.name);
+            assert_eq!(lock.tickets(), Vec::<PathBuf>::new(), "{} {kind}", shell.name);
+            assert_eq!(place.tasks(), Vec::<PathBuf>::new(), "{} {kind}", shell.name);
         }
     });
 }
@@ -203,7 +202,7 @@ fn a_slot_lives_as_long_as_supervisor_or_task() {
             fs_err::write(place.dir.path().join("gate"), "").unwrap();
             let results = soon(&place, &task, &way).await;
             assert!(results.outcome.success(), "{} {kind}", shell.name);
-            assert_eq!(lock.tickets(), [PathBuf::new(); 0], "{} {kind}", shell.name);
+            assert_eq!(lock.tickets(), Vec::<PathBuf>::new(), "{} {kind}", shell.name);
         }
     });
 }
@@ -267,7 +266,7 @@ fn tickets_of_the_dead_are_nothing() {
             let task = Task::new(Script::from_commands("t", ["echo $GETO_SLOT"]));
             let results = at_once(&place, &task, &way).await.unwrap();
             assert_eq!(results.stdout().unwrap(), b"1\n", "{} {kind}", shell.name);
-            assert_eq!(lock.tickets(), [PathBuf::new(); 0], "swept: {} {kind}", shell.name);
+            assert_eq!(lock.tickets(), Vec::<PathBuf>::new(), "swept: {} {kind}", shell.name);
             // A holder that lives counts.
             write("t.00000001", boot.trim(), &own);
             let error = at_once(&place, &task, &way).await.unwrap_err();
@@ -288,7 +287,7 @@ fn a_lock_path_that_is_not_safe_to_share_is_refused() {
             assert_eq!(error.to_string(), "failed to count tasks on host `local`");
             let cause = std::error::Error::source(&error).unwrap().to_string();
             assert!(cause.contains(reason), "{}: {cause}", shell.name);
-            assert_eq!(place.tasks(), [PathBuf::new(); 0], "{}", shell.name);
+            assert_eq!(place.tasks(), Vec::<PathBuf>::new(), "{}", shell.name);
         };
         let link = |lock: &Path| symlink(lock.parent().unwrap(), lock).unwrap();
         refused(&link, "is a symbolic link").await;
