@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use geto_core::{ExitCode, TaskId};
 
@@ -13,13 +14,13 @@ use geto_core::{ExitCode, TaskId};
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     host: Option<String>,
     task: Option<TaskId>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     hint: Option<String>,
 }
 
@@ -75,7 +76,7 @@ impl Error {
     /// Gives the cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -91,6 +92,11 @@ impl Error {
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;
         self
+    }
+
+    /// The same once more, for another who waited for what failed.
+    pub(crate) fn repeat(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// What kind of thing went wrong.

@@ -7,8 +7,7 @@ use geto_core::wire::Reply;
 
 use crate::session::{Next, Opening, Session};
 use crate::text::printable;
-use crate::transport::{ConnectOptions, connect};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Fleet};
 
 /// What a host says of itself once geto is logged in. All texts are safe to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +32,9 @@ pub struct HostStatus {
 }
 
 /// Connects to `host`, asks what it is like, and leaves nothing there but the work path.
-pub(crate) async fn probe(host: &Host, options: &ConnectOptions) -> Result<HostStatus, Error> {
+pub(crate) async fn probe(host: &Host, fleet: &Fleet) -> Result<HostStatus, Error> {
     let begun = Instant::now();
-    let transport = connect(host, options).await?;
+    let transport = fleet.connect(host).await?;
     for opening in Opening::ALL {
         let mut session = Session::open(&*transport, &host.name, opening).await?;
         session.request(["work", &host.remote_work_path]).await;

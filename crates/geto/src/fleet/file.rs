@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err::File;
 use geto_core::config::{Config, Places, Settings};
@@ -47,6 +48,7 @@ impl Fleet {
             settings: config.settings,
             config_path: Some(path.to_owned()),
             connect_options: ConnectOptions::default(),
+            pool: Arc::default(),
         })
     }
 
@@ -68,6 +70,7 @@ impl Fleet {
                 settings: Settings::new(places(None).local_work_path()),
                 config_path: None,
                 connect_options: ConnectOptions::default(),
+                pool: Arc::default(),
             }),
         }
     }

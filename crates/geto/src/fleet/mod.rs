@@ -4,6 +4,7 @@ mod aliases;
 mod file;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use geto_core::config::Settings;
 use geto_core::select::{Known, Pick, SelectError, possible_aliases, select};
@@ -15,10 +16,14 @@ use self::aliases::SshAliases;
 use crate::probe::{self, HostStatus};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
-use crate::transport::ConnectOptions;
+use crate::transport::{ConnectOptions, Pool, Transport};
 use crate::{Error, ErrorKind, Run};
 
 /// All the hosts that this machine knows.
+///
+/// A fleet keeps its connections, and its clones share them: tasks on one host run on one
+/// connection, and on more only where the server takes no further channel. All end with the last
+/// clone of the fleet, and with what runs on them.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -46,6 +51,8 @@ pub struct Fleet {
     settings: Settings,
     config_path: Option<PathBuf>,
     connect_options: ConnectOptions,
+    /// Clones share it.
+    pool: Arc<Pool>,
 }
 
 impl Fleet {
@@ -56,6 +63,7 @@ impl Fleet {
             settings: Settings::new(local_work_path),
             config_path: None,
             connect_options: ConnectOptions::default(),
+            pool: Arc::default(),
         }
     }
 
@@ -84,11 +92,24 @@ impl Fleet {
         &self.connect_options
     }
 
-    /// Says how hosts are connected to.
+    /// Says how hosts are connected to. Connections that were made in another way stay with the
+    /// clones of this fleet.
     #[must_use]
     pub fn with_connect_options(mut self, options: ConnectOptions) -> Self {
         self.connect_options = options;
+        self.pool = Arc::default();
         self
+    }
+
+    /// How many tasks one connection to `host` takes at once (`MaxSessions` of its server), once
+    /// the server has refused one more; further connections are made for the rest.
+    pub fn max_sessions(&self, host: &Host) -> Option<usize> {
+        self.pool.max_sessions(host)
+    }
+
+    /// Returns a way to `host`: the fleet's connection to it, made if there is none that lives.
+    pub(crate) async fn connect(&self, host: &Host) -> Result<Arc<dyn Transport>, Error> {
+        self.pool.connect(host, &self.connect_options).await
     }
 
     /// Returns the hosts that `words` name, without those that `exclude` names; without words, all
@@ -127,15 +148,16 @@ impl Fleet {
         })
     }
 
-    /// Connects to `host` and asks what it is like. It leaves nothing there but the work path.
+    /// Asks `host` what it is like, by the fleet's connection to it. It leaves nothing there but the
+    /// work path.
     ///
     /// # Errors
     /// When the host can't be reached or logged into, or its shell does not do what geto needs.
     ///
     /// # Cancel safety
-    /// A call that is dropped closes its connection.
+    /// A call that is dropped closes its channel.
     pub async fn probe(&self, host: &Host) -> Result<HostStatus, Error> {
-        probe::probe(host, &self.connect_options).await
+        probe::probe(host, self).await
     }
 
     /// Looks at the dependencies of `task` and says what would be sent. Sends nothing.

@@ -31,7 +31,7 @@ pub use event::Event;
 pub use report::{FilesHome, Results};
 
 use crate::stage::StagePlan;
-use crate::transport::{Transport, connect};
+use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
 
 /// A task about to run on a host: settle the details, then await it.
@@ -216,6 +216,6 @@ async fn reach(
 ) -> Result<Arc<dyn Transport>, Error> {
     match transport {
         Some(transport) => Ok(transport),
-        None => connect(host, fleet.connect_options()).await,
+        None => fleet.connect(host).await,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use geto_core::{Host, TransportKind};
 
 use super::budget::Budget;
+use super::native::{Bastions, NativeTransport};
 use super::prompt::{NoPrompter, Prompter};
 use super::resolve::{Asked, Resolved, resolve};
 use super::{LocalTransport, Transport};
@@ -54,19 +55,53 @@ impl Default for ConnectOptions {
 /// # Cancel safety
 /// A call that is dropped closes what it has opened.
 pub async fn connect(host: &Host, options: &ConnectOptions) -> Result<Arc<dyn Transport>, Error> {
+    Ok(log_in(host, options, &Bastions::default()).await?.into_transport())
+}
+
+/// What [`connect`] comes to.
+#[derive(Debug)]
+pub(super) enum Reached {
+    /// A connection that takes as many channels as the server allows.
+    Native(Arc<NativeTransport>),
+    /// A way whose channels are no concern of each other.
+    Other(Arc<dyn Transport>),
+}
+
+impl Reached {
+    pub(super) fn as_transport(&self) -> &dyn Transport {
+        match self {
+            Self::Native(transport) => &**transport,
+            Self::Other(transport) => &**transport,
+        }
+    }
+
+    fn into_transport(self) -> Arc<dyn Transport> {
+        match self {
+            Self::Native(transport) => transport,
+            Self::Other(transport) => transport,
+        }
+    }
+}
+
+/// As [`connect`], by the connections to hosts in between that `bastions` has.
+pub(super) async fn log_in(
+    host: &Host,
+    options: &ConnectOptions,
+    bastions: &Bastions,
+) -> Result<Reached, Error> {
     match host.transport {
-        TransportKind::Local => Ok(Arc::new(LocalTransport::new())),
+        TransportKind::Local => Ok(Reached::Other(Arc::new(LocalTransport::new()))),
         TransportKind::Native => {
             let budget = Budget::new(options.connect_timeout);
             let hops = way_to(host, &budget).await?;
             if let Some(reason) = native::lacks(&hops) {
                 tracing::debug!(host = host.name, reason, "goes by a child ssh");
-                return openssh::OpensshTransport::shared(host, options);
+                return Ok(Reached::Other(openssh::OpensshTransport::shared(host, options)?));
             }
-            let connecting = native::connect(host, hops, options, &budget);
-            Ok(Arc::new(Box::pin(connecting).await?))
+            let connecting = native::connect(host, hops, options, &budget, bastions);
+            Ok(Reached::Native(Arc::new(Box::pin(connecting).await?)))
         }
-        TransportKind::Ssh => openssh::OpensshTransport::shared(host, options),
+        TransportKind::Ssh => Ok(Reached::Other(openssh::OpensshTransport::shared(host, options)?)),
         other => {
             let message = format!("failed to connect by transport `{other:?}`");
             Err(Error::new(ErrorKind::Usage, message).on_host(&host.name))

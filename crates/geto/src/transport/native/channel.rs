@@ -20,13 +20,14 @@ const EVENTS: usize = 16;
 /// SSH's number for standard error among the "extended data".
 const STDERR: u32 = 1;
 
-/// Opens a channel and starts `command` on it.
+/// Opens a channel and starts `command` on it; `held` is dropped when the channel has ended.
 ///
 /// It must run to its end: a channel that is opened and forgotten takes one of the few that a
 /// server allows.
 pub(super) async fn start(
     connection: Arc<Connection>,
     command: String,
+    held: impl Send + 'static,
 ) -> Result<Channel, russh::Error> {
     let (reader, writer) = connection.handle.channel_open_session().await?.split();
     // Without a reply: the first bytes of input follow at once, a round trip earlier. A refusal
@@ -41,6 +42,7 @@ pub(super) async fn start(
         pump(reader, writer, &events, dropped_seen).await;
         drop(gone);
         drop(connection);
+        drop(held);
     });
     Ok(Channel { stdin: Box::pin(stdin), events: receiver })
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod auth;
+mod bastions;
 mod channel;
 mod client;
 mod connection;
@@ -19,6 +20,7 @@ mod signer;
 mod stream;
 mod trust;
 
+pub(super) use self::bastions::Bastions;
 pub(super) use self::route::hops;
 
 use std::sync::Arc;
@@ -47,9 +49,24 @@ pub(super) struct NativeTransport {
 #[async_trait]
 impl Transport for NativeTransport {
     async fn open(&self, command: &str) -> Result<Channel, Error> {
+        self.open_holding(command, ()).await
+    }
+
+    fn bytes_sent(&self) -> Option<u64> {
+        self.connection.bytes_sent()
+    }
+}
+
+impl NativeTransport {
+    /// Opens a channel; `held` is dropped when it has ended, or was not opened.
+    pub(super) async fn open_holding(
+        &self,
+        command: &str,
+        held: impl Send + 'static,
+    ) -> Result<Channel, Error> {
         // A task of its own, since a channel that is half open must be closed all the same when
         // the caller has lost interest.
-        let start = channel::start(Arc::clone(&self.connection), command.to_owned());
+        let start = channel::start(Arc::clone(&self.connection), command.to_owned(), held);
         let failed = match tokio::spawn(start).await {
             Ok(Ok(channel)) => return Ok(channel),
             Ok(Err(error)) => error,
@@ -61,8 +78,9 @@ impl Transport for NativeTransport {
         Err(failure::of_channel(&failed, &self.connection).on_host(&self.host))
     }
 
-    fn bytes_sent(&self) -> Option<u64> {
-        self.connection.bytes_sent()
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.connection.handle.is_closed()
     }
 }
 
@@ -72,9 +90,10 @@ pub(super) async fn connect(
     hops: Vec<Resolved>,
     options: &ConnectOptions,
     budget: &Budget,
+    bastions: &Bastions,
 ) -> Result<NativeTransport, Error> {
     let (last, before) = last_of(host, &hops)?;
-    let previous = Box::pin(reach(host, before, options, budget)).await?;
+    let previous = Box::pin(reach(host, before, options, budget, bastions)).await?;
     let hop = Hop { name: &host.name, resolved: last, fleet_host: Some(host), options, budget };
     let connection = Arc::new(Box::pin(hop.reach(previous)).await?);
     Ok(NativeTransport { connection, host: host.name.clone() })
@@ -93,7 +112,7 @@ pub(super) async fn host_keys(
         Error::new(ErrorKind::Usage, message).on_host(&host.name).caused_by(why)
     };
     let trust = Trust::of(last, Some(host)).map_err(failed)?;
-    let previous = Box::pin(reach(host, before, options, budget)).await?;
+    let previous = Box::pin(reach(host, before, options, budget, &Bastions::default())).await?;
     let hop = Hop { name: &host.name, resolved: last, fleet_host: Some(host), options, budget };
     // They end with the last connection.
     let below = std::sync::Mutex::new(Vec::new());
@@ -107,17 +126,22 @@ pub(super) async fn host_keys(
     trust.way_to_keys(fetched).ok_or_else(nowhere)
 }
 
-/// Connects to `hops`, each by way of the one before, and logs in.
+/// Connects to `hops`, each by way of the one before, and logs in, where `bastions` has no
+/// connection to them already.
 async fn reach(
     host: &Host,
     hops: &[Resolved],
     options: &ConnectOptions,
     budget: &Budget,
+    bastions: &Bastions,
 ) -> Result<Option<Arc<Connection>>, Error> {
     let mut reached: Option<Arc<Connection>> = None;
-    for resolved in hops {
+    for (place, resolved) in hops.iter().enumerate() {
         let hop = Hop { name: &host.name, resolved, fleet_host: None, options, budget };
-        reached = Some(Arc::new(Box::pin(hop.reach(reached)).await?));
+        let connecting = async { Box::pin(hop.reach(reached.clone())).await.map(Arc::new) };
+        let way = bastions.way(&hops[..=place]);
+        let connection = way.reach(budget, connecting).await;
+        reached = Some(connection.map_err(|error| error.on_host(&host.name))?);
     }
     Ok(reached)
 }
