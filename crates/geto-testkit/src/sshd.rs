@@ -202,7 +202,7 @@ impl Sshd {
              PubkeyAuthentication {keys}\nPasswordAuthentication {password}\n\
              KbdInteractiveAuthentication {pam}\nUsePAM {pam}\nPermitRootLogin yes\n\
              StrictModes no\nPidFile none\nPrintMotd no\nPrintLastLog no\nUseDNS no\n\
-             LogLevel VERBOSE\nMaxStartups 1000\nMaxSessions 1000\n\
+             LogLevel VERBOSE\nMaxSessions 1000\n\
              Subsystem sftp internal-sftp\n",
             dir = dir.display(),
             keys = yes(!self.user_keys.is_empty()),
@@ -210,6 +210,10 @@ impl Sshd {
             pam = yes(method == Some(Password::Pam)),
         )
         .expect("writing to memory");
+        if !wishes.contains("MaxStartups") {
+            // Of this option alone the last value counts.
+            text.push_str("MaxStartups 1000\n");
+        }
         if has_penalties(program) {
             // A client whose logins failed on purpose would be locked out for the next test.
             text.push_str("PerSourcePenalties no\n");

@@ -96,12 +96,15 @@ pub(super) async fn log_in(
             let hops = way_to(host, &budget).await?;
             if let Some(reason) = native::lacks(&hops) {
                 tracing::debug!(host = host.name, reason, "goes by a child ssh");
-                return Ok(Reached::Other(openssh::OpensshTransport::shared(host, options)?));
+                return Ok(openssh::OpensshTransport::reached(host, &hops, options));
             }
             let connecting = native::connect(host, hops, options, &budget, bastions);
             Ok(Reached::Native(Arc::new(Box::pin(connecting).await?)))
         }
-        TransportKind::Ssh => Ok(Reached::Other(openssh::OpensshTransport::shared(host, options)?)),
+        TransportKind::Ssh => {
+            let hops = way_to(host, &Budget::new(options.connect_timeout)).await?;
+            Ok(openssh::OpensshTransport::reached(host, &hops, options))
+        }
         other => {
             let message = format!("failed to connect by transport `{other:?}`");
             Err(Error::new(ErrorKind::Usage, message).on_host(&host.name))

@@ -8,6 +8,7 @@ mod account;
 mod budget;
 mod child;
 mod connect;
+mod gate;
 mod local;
 mod native;
 mod openssh;

@@ -2,6 +2,7 @@
 
 mod channels;
 mod login;
+mod polite;
 mod pool;
 mod support;
 mod trust;

@@ -9,7 +9,7 @@ use crate::support::{host, tell};
 const LOGIN: &str = "Accepted publickey for";
 
 /// A fleet of the server, and the place where it keeps results.
-fn fleet(server: &Server, kind: TransportKind) -> (Fleet, tempfile::TempDir) {
+pub(crate) fn fleet(server: &Server, kind: TransportKind) -> (Fleet, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a writable TMPDIR");
     let mut host = host(server, kind);
     host.remote_work_path = server.dir().join("work").display().to_string();
@@ -21,7 +21,7 @@ fn script(number: usize) -> Task {
 }
 
 /// Runs a script on the fleet's host, and fails with all that an error says.
-async fn run(fleet: &Fleet, number: usize) -> Results {
+pub(crate) async fn run(fleet: &Fleet, number: usize) -> Results {
     let task = match number % 2 {
         0 => script(number),
         _ => Task::new(Script::from_argv("echo", ["echo".to_owned(), number.to_string()])),
@@ -34,7 +34,7 @@ async fn run(fleet: &Fleet, number: usize) -> Results {
 }
 
 /// Runs `count` tasks at once.
-async fn run_at_once(fleet: &Fleet, count: usize) {
+pub(crate) async fn run_at_once(fleet: &Fleet, count: usize) {
     let tasks: Vec<_> = (0..count)
         .map(|number| {
             let fleet = fleet.clone();
@@ -46,7 +46,7 @@ async fn run_at_once(fleet: &Fleet, count: usize) {
     }
 }
 
-fn logins(server: &Server) -> usize {
+pub(crate) fn logins(server: &Server) -> usize {
     server.log().matches(LOGIN).count()
 }
 

@@ -124,6 +124,8 @@ pub(super) struct Report(Mutex<Facts>);
 #[derive(Debug, Default)]
 struct Facts {
     refusal: Option<Refusal>,
+    /// Whether the server gave a reason for the end.
+    explained: bool,
     ending: Option<String>,
     banner: Option<String>,
 }
@@ -141,6 +143,11 @@ impl Report {
     /// Why the connection ended, if it did.
     pub(super) fn ending(&self) -> Option<String> {
         self.facts().ending.clone()
+    }
+
+    /// Whether the server gave a reason for the end.
+    pub(super) fn is_explained(&self) -> bool {
+        self.facts().explained
     }
 
     /// What the server said before it let anybody in.
@@ -188,11 +195,31 @@ impl Handler for Client {
             }
             DisconnectReason::Error(error) => describe(error),
         };
-        self.report.facts().ending = Some(text);
+        {
+            let mut facts = self.report.facts();
+            facts.ending = Some(text);
+            facts.explained = matches!(reason, DisconnectReason::ReceivedDisconnect(_));
+        }
         match reason {
             DisconnectReason::ReceivedDisconnect(_) => Ok(()),
             DisconnectReason::Error(error) => Err(error),
         }
+    }
+}
+
+/// Whether it says no more than that the other side has hung up.
+pub(super) fn is_hang_up(error: &russh::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        russh::Error::HUP | russh::Error::Disconnect => true,
+        russh::Error::IO(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+        ),
+        _ => false,
     }
 }
 

@@ -20,6 +20,7 @@ use super::trust::{Refusal, Trust, Unknown};
 use crate::Error;
 use crate::transport::budget::Budget;
 use crate::transport::connect::ConnectOptions;
+use crate::transport::gate::{self, Pauses};
 use crate::transport::prompt::Asker;
 use crate::transport::resolve::Resolved;
 
@@ -29,6 +30,7 @@ pub(super) struct Connection {
     pub(super) report: Arc<Report>,
     /// What it goes through.
     below: Below,
+    way: gate::Way,
 }
 
 pub(super) enum Below {
@@ -74,6 +76,8 @@ enum Met {
     Accepted(Box<(Handle<Client>, Below)>),
     /// A key that a person could accept.
     Unknown(Unknown),
+    /// The server has hung up before anybody could log in.
+    Dropped(Error),
 }
 
 impl Hop<'_> {
@@ -86,26 +90,43 @@ impl Hop<'_> {
         let place = Place { name: self.name, resolved: self.resolved };
         let prompter = Arc::clone(&self.options.prompter);
         let asker = Asker::new(prompter, self.budget.clone(), ssh.batch_mode);
-        let report = Arc::new(Report::default());
-        let accepted = match self.meet(previous.as_ref(), &report, &place).await? {
-            Met::Accepted(accepted) => accepted,
-            Met::Unknown(unknown) => {
-                self.ask_about(unknown, &asker, &place).await?;
-                // The server has not waited for the answer.
-                match self.meet(previous.as_ref(), &report, &place).await? {
-                    Met::Accepted(accepted) => accepted,
-                    Met::Unknown(unknown) => {
-                        return Err(failure::of_key(Refusal::Unknown(unknown), &place));
+        let way = previous.as_ref().map(|before| before.way.clone()).unwrap_or_default();
+        let way = way.to(self.resolved);
+        let mut pauses = Pauses::new();
+        let mut asked = false;
+        let (pass, report, accepted) = loop {
+            let report = Arc::new(Report::default());
+            let pass = self.budget.while_stopped(gate::enter(way.places())).await;
+            match self.meet(previous.as_ref(), &report, &place).await {
+                Ok(Met::Accepted(accepted)) => break (pass, report, accepted),
+                Ok(Met::Unknown(unknown)) if asked => {
+                    return Err(failure::of_key(Refusal::Unknown(unknown), &place));
+                }
+                Ok(Met::Unknown(unknown)) => {
+                    asked = true;
+                    // The server does not wait for the answer, so nobody else has to.
+                    drop(pass);
+                    self.ask_about(unknown, &asker, &place).await?;
+                }
+                Ok(Met::Dropped(error)) => {
+                    tracing::debug!(host = self.name, "the server has hung up at once");
+                    // With the pass: who waits for it should not come in between.
+                    let pause = tokio::time::sleep(pauses.next());
+                    if self.budget.spend(pause).await.is_err() {
+                        return Err(pauses.explain(error));
                     }
                 }
+                Err(error) => return Err(pauses.explain(error)),
             }
         };
         let (mut handle, below) = *accepted;
         let login = login::of(self.resolved, self.fleet_host, &asker)
             .map_err(|why| failure::of_config(why, &place))?;
         let logging_in = auth::log_in(&login, &asker, &mut handle, &report);
-        match self.budget.spend(logging_in).await {
-            Ok(Ok(())) => Ok(Connection { handle, report, below }),
+        let logged_in = self.budget.spend(logging_in).await;
+        drop(pass);
+        match logged_in {
+            Ok(Ok(())) => Ok(Connection { handle, report, below, way }),
             Ok(Err(refused)) => Err(failure::of_login(refused, &report, &place)),
             Err(exhausted) => Err(failure::of_way(exhausted.to_string(), &place)),
         }
@@ -137,6 +158,7 @@ impl Hop<'_> {
             below = Some(through);
             connect_stream(Arc::new(config), stream, handler).await.map_err(Way::Protocol)
         };
+        let mut dropped = false;
         let failed = match self.budget.spend(shaking_hands).await {
             Ok(Ok(handle)) => match below {
                 Some(below) => return Ok(Met::Accepted(Box::new((handle, below)))),
@@ -149,7 +171,10 @@ impl Hop<'_> {
                 None if matches!(error, russh::Error::WrongServerSig) => {
                     return Err(failure::of_proof(place));
                 }
-                None => client::describe(&error),
+                None => {
+                    dropped = client::is_hang_up(&error) && !report.is_explained();
+                    client::describe(&error)
+                }
             },
             Err(exhausted) => exhausted.to_string(),
         };
@@ -157,11 +182,15 @@ impl Hop<'_> {
             Some(Below::Proxy(proxy)) => proxy.complaint().await,
             _ => None,
         };
-        let why = match complaint {
-            Some(complaint) => format!("{failed}; ProxyCommand says: {complaint}"),
-            None => failed,
-        };
-        Err(failure::of_way(why, place))
+        match complaint {
+            // What failed is the command then, and will fail again.
+            Some(complaint) => {
+                let why = format!("{failed}; ProxyCommand says: {complaint}");
+                Err(failure::of_way(why, place))
+            }
+            None if dropped => Ok(Met::Dropped(failure::of_way(failed, place))),
+            None => Err(failure::of_way(failed, place)),
+        }
     }
 
     /// Opens a stream to the host's SSH server.

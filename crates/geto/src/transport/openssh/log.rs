@@ -79,6 +79,12 @@ impl Log {
         self.text.ended || (self.text.shared && self.text.messages.is_empty())
     }
 
+    /// Whether it says no more than that the server has hung up before anybody could log in;
+    /// `more` is what came on standard error.
+    pub(super) fn is_hang_up(&self, more: &str) -> bool {
+        is_hang_up(&format!("{}\n{more}", self.text.messages))
+    }
+
     /// Why there is no connection; `more` is what came on standard error.
     pub(super) fn diagnose(&self, host: &Host, more: &str) -> Error {
         let text = &self.text;
@@ -197,6 +203,22 @@ fn is_chatter(line: &str) -> bool {
         || starts.iter().any(|start| line.starts_with(start))
 }
 
+/// Whether `ssh` says no more than that the server has hung up at once.
+fn is_hang_up(messages: &str) -> bool {
+    let mut hung_up = false;
+    let only = messages.lines().filter(|line| !is_chatter(line)).all(|line| {
+        let exchange = ["kex_exchange_identification: ", "ssh_exchange_identification: "];
+        let during = exchange.iter().find_map(|start| line.strip_prefix(start));
+        let closed = |text: &str| {
+            text.contains("Connection closed by") || text.contains("Connection reset by")
+        };
+        hung_up |= during.is_some_and(closed);
+        // It repeats itself with the address.
+        closed(line) || during.is_some() || line.starts_with("banner exchange: ")
+    });
+    hung_up && only
+}
+
 /// Which kind of failure `ssh`'s messages are about.
 fn classify(messages: &str) -> ErrorKind {
     let has = |text: &str| messages.contains(text);
@@ -257,6 +279,23 @@ mod tests {
         for (message, kind) in table {
             assert_eq!(classify(message), kind, "{message}");
         }
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_is_told_from_one_that_is_not_there() {
+        let dropped = "debug1: x\nkex_exchange_identification: read: Connection reset by peer\n";
+        assert!(is_hang_up(&format!("{dropped}Connection reset by 127.0.0.1 port 22\n")));
+        let dropped = "kex_exchange_identification: Connection closed by remote host\n";
+        assert!(is_hang_up(&format!("{dropped}Connection closed by UNKNOWN port 65535\n")));
+        for reason in [
+            "ssh: connect to host jump port 22: Connection refused\n",
+            "me@jump: Permission denied (publickey).\n",
+            "Host key verification failed.\n",
+        ] {
+            assert!(!is_hang_up(&format!("{reason}{dropped}")), "{reason}");
+        }
+        assert!(!is_hang_up("Connection closed by 127.0.0.1 port 22\n"));
+        assert!(!is_hang_up(""));
     }
 
     #[test]

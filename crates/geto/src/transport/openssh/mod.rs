@@ -17,12 +17,14 @@ use geto_core::Host;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::bridge::Bridge;
 use self::log::Log;
 use super::child::ChildInput;
-use super::connect::ConnectOptions;
-use super::resolve::Asked;
+use super::connect::{ConnectOptions, Reached};
+use super::gate::{self, Pauses};
+use super::resolve::{Asked, Resolved};
 use super::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
@@ -40,15 +42,16 @@ const SSH_FAILED: i32 = 255;
 pub(super) struct OpensshTransport {
     host: Host,
     options: ConnectOptions,
+    /// Where each channel logs in.
+    places: Vec<String>,
 }
 
 impl OpensshTransport {
-    /// Makes it; nothing is started before a channel is opened.
-    pub(super) fn shared(
-        host: &Host,
-        options: &ConnectOptions,
-    ) -> Result<Arc<dyn Transport>, Error> {
-        Ok(Arc::new(Self { host: host.clone(), options: options.clone() }))
+    /// Makes it for a host that is reached over `hops`, itself the last; nothing is started before
+    /// a channel is opened.
+    pub(super) fn reached(host: &Host, hops: &[Resolved], options: &ConnectOptions) -> Reached {
+        let (host, options) = (host.clone(), options.clone());
+        Reached::Other(Arc::new(Self { host, options, places: gate::places(hops) }))
     }
 
     fn local(&self, why: io::Error) -> Error {
@@ -100,6 +103,35 @@ impl OpensshTransport {
 #[async_trait]
 impl Transport for OpensshTransport {
     async fn open(&self, command: &str) -> Result<Channel, Error> {
+        let _pass = gate::enter(self.places.clone()).await;
+        let end = Instant::now() + self.options.connect_timeout;
+        let mut pauses = Pauses::new();
+        loop {
+            match self.start(command, end).await.map_err(|error| pauses.explain(error))? {
+                Started::Channel(channel) => return Ok(channel),
+                Started::Dropped(error) => {
+                    let pause = pauses.next();
+                    if Instant::now() + pause >= end {
+                        return Err(pauses.explain(error));
+                    }
+                    tracing::debug!(host = self.host.name, "the server has hung up at once");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+/// What a child `ssh` came to.
+enum Started {
+    Channel(Channel),
+    /// The server has hung up before anybody could log in.
+    Dropped(Error),
+}
+
+impl OpensshTransport {
+    /// Starts `ssh` and waits until the host has let us in.
+    async fn start(&self, command: &str, end: Instant) -> Result<Started, Error> {
         let dir = tempfile::Builder::new()
             .prefix("geto-ssh-")
             .tempdir()
@@ -118,7 +150,7 @@ impl Transport for OpensshTransport {
         let mut early = Early::default();
         let waited = bridge.serve_until(early.wait(&mut log, &mut stdout, &mut stderr, &mut child));
         let opened = match bridge.is_silent() {
-            true => tokio::time::timeout(self.options.connect_timeout, waited).await,
+            true => tokio::time::timeout_at(end, waited).await,
             // `ssh` itself counts the time to connect; what a person takes does not count.
             false => Ok(waited.await),
         };
@@ -132,7 +164,12 @@ impl Transport for OpensshTransport {
                 let reading =
                     async { while let Ok(1..) = rest.read_buf(&mut early.stderr).await {} };
                 tokio::time::timeout(LAST_WORDS, reading).await.ok();
-                return Err(log.diagnose(&self.host, &String::from_utf8_lossy(&early.stderr)));
+                let more = String::from_utf8_lossy(&early.stderr);
+                let error = log.diagnose(&self.host, &more);
+                return match log.is_hang_up(&more) {
+                    true => Ok(Started::Dropped(error)),
+                    false => Err(error),
+                };
             }
             Err(_elapsed) => {
                 let seconds = self.options.connect_timeout.as_secs_f64();
@@ -144,7 +181,7 @@ impl Transport for OpensshTransport {
             let running = Running { child, log, _dir: dir };
             running.pump(early, stdout, stderr, &events).await;
         });
-        Ok(Channel { stdin: Box::pin(ChildInput::new(stdin)), events: receiver })
+        Ok(Started::Channel(Channel { stdin: Box::pin(ChildInput::new(stdin)), events: receiver }))
     }
 }
 
