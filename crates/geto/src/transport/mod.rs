@@ -17,6 +17,7 @@ mod prompt;
 mod refused;
 mod resolve;
 mod text;
+mod turns;
 
 use std::fmt;
 use std::pin::Pin;

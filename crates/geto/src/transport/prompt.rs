@@ -1,12 +1,13 @@
 //! Asking a person: for a password, a passphrase, or whether a host key is right.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 use geto_core::Secret;
 
 use super::budget::Budget;
+use super::resolve::Resolved;
+use super::turns::{Settled, Topic, Turns};
 
 /// Somebody who can be asked while a connection is made.
 ///
@@ -44,9 +45,6 @@ impl Prompter for NoPrompter {
     }
 }
 
-/// What was answered in this process. A fleet opens many connections to a host, and to a bastion
-/// in front of many: each is asked about once.
-static ANSWERS: LazyLock<Mutex<HashMap<String, Secret>>> = LazyLock::new(Mutex::default);
 /// One question at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -76,6 +74,16 @@ impl Answer {
     }
 }
 
+/// What the password of a host is called, whoever asks for it.
+pub(crate) fn password_topic(host: &Resolved) -> String {
+    format!("password of {}", host.login_place())
+}
+
+/// What the passphrase of a key file is called.
+pub(crate) fn passphrase_topic(path: &str) -> String {
+    format!("passphrase of {path}")
+}
+
 impl Asker {
     /// With `batch` (ssh's `BatchMode`), nobody is asked.
     pub(crate) fn new(prompter: Arc<dyn Prompter>, budget: Budget, batch: bool) -> Self {
@@ -89,25 +97,35 @@ impl Asker {
 
     /// Asks for a secret that is the same each time, like a password: `topic` says what it is of.
     ///
-    /// Whoever waited for their turn while somebody else asked for the same gets that answer. The
-    /// answer is remembered by [`remember`](Self::remember), once it proved right.
-    pub(crate) async fn lasting(&self, topic: &str, prompt: &str) -> Option<Answer> {
+    /// While one login asks, all others wait until its answer has proved right
+    /// ([`Turns::prove`]), which they get then, or until it gives up ([`Turns::give_up`]), as they
+    /// do then. A login that asks again was given a wrong answer.
+    pub(crate) async fn lasting(
+        &self,
+        topic: &str,
+        prompt: &str,
+        turns: &mut Turns,
+    ) -> Option<Answer> {
+        let topic = Topic::of(topic);
+        if let Some(secret) = topic.secret() {
+            return Some(Answer::Known(secret));
+        }
         if !self.has_person() {
-            return known(topic).map(Answer::Known);
+            return None;
         }
         self.budget
             .while_stopped(async {
-                let turn = TURN.lock().await;
-                if let Some(secret) = known(topic) {
-                    return Some(Answer::Known(secret));
+                if !turns.has(&topic) {
+                    match topic.turn().await {
+                        Ok(turn) => turns.add(turn),
+                        Err(Settled::Secret(secret)) => return Some(Answer::Known(secret)),
+                        Err(Settled::Answer { .. } | Settled::Nothing) => return None,
+                    }
                 }
-                let secret = self.ask(prompt.to_owned(), false).await;
-                if let Some(secret) = &secret {
-                    // At once, since others wait for this turn; a wrong one is taken back.
-                    self.remember(topic, secret);
-                }
-                drop(turn);
-                secret.map(Answer::New)
+                let _turn = TURN.lock().await;
+                let secret = self.ask(prompt.to_owned(), false).await?;
+                turns.give(&topic, &secret);
+                Some(Answer::New(secret))
             })
             .await
     }
@@ -126,35 +144,40 @@ impl Asker {
     }
 
     /// Asks for a yes; `settled` tells whether the question is void by the time of its turn.
-    pub(crate) async fn confirm(&self, question: String, settled: impl Fn() -> bool) -> bool {
+    /// The answer holds for the process, for all that is the same by its `topic`.
+    pub(crate) async fn confirm(
+        &self,
+        topic: &str,
+        question: String,
+        settled: impl Fn() -> bool,
+    ) -> bool {
         if !self.has_person() {
             return false;
         }
         let prompter = Arc::clone(&self.prompter);
         self.budget
             .while_stopped(async {
+                let turn = match Topic::of(topic).turn().await {
+                    Ok(turn) => turn,
+                    Err(Settled::Answer { yes }) => return yes,
+                    Err(Settled::Secret(_) | Settled::Nothing) => return false,
+                };
                 let _turn = TURN.lock().await;
                 if settled() {
+                    turn.settle(true);
                     return true;
                 }
                 let asked = tokio::task::spawn_blocking(move || prompter.confirm(&question));
-                asked.await.unwrap_or(false)
+                let yes = asked.await.unwrap_or(false);
+                turn.settle(yes);
+                yes
             })
             .await
     }
 
-    /// Keeps an answer for the rest of the process.
-    pub(crate) fn remember(&self, topic: &str, secret: &Secret) {
-        let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(topic.to_owned(), secret.clone());
-    }
-
-    /// Takes an answer back that proved wrong.
+    /// Takes an answer back that was right once.
     pub(crate) fn forget(&self, topic: &str, wrong: &Secret) {
-        let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.get(topic) == Some(wrong) {
-            answers.remove(topic);
-        }
+        Topic::of(topic).forget(wrong);
     }
 
     async fn ask(&self, prompt: String, echo: bool) -> Option<Secret> {
@@ -162,10 +185,6 @@ impl Asker {
         let asked = tokio::task::spawn_blocking(move || prompter.secret(&prompt, echo));
         asked.await.unwrap_or(None)
     }
-}
-
-fn known(topic: &str) -> Option<Secret> {
-    ANSWERS.lock().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
 }
 
 #[cfg(test)]
@@ -188,26 +207,54 @@ mod tests {
         }
     }
 
+    fn asker(prompter: &Arc<Counting>, batch: bool) -> Asker {
+        Asker::new(Arc::clone(prompter) as _, Budget::new(Duration::from_secs(60)), batch)
+    }
+
     #[tokio::test]
-    async fn a_question_is_asked_once_until_its_answer_proves_wrong() {
+    async fn an_answer_that_proved_right_is_not_asked_for_again() {
         let prompter = Arc::new(Counting::default());
-        let asker =
-            Asker::new(Arc::clone(&prompter) as _, Budget::new(Duration::from_secs(60)), false);
+        let asker = asker(&prompter, false);
         let topic = "test: once";
-        assert_eq!(asker.lasting(topic, "?").await, Some(Answer::New("s".into())));
-        assert_eq!(asker.lasting(topic, "?").await, Some(Answer::Known("s".into())));
+        let mut turns = Turns::default();
+        assert_eq!(asker.lasting(topic, "?", &mut turns).await, Some(Answer::New("s".into())));
+        assert_eq!(asker.lasting(topic, "?", &mut turns).await, Some(Answer::New("s".into())));
+        turns.prove();
+        assert_eq!(asker.lasting(topic, "?", &mut turns).await, Some(Answer::Known("s".into())));
         asker.forget(topic, &"s".into());
-        assert_eq!(asker.lasting(topic, "?").await, Some(Answer::New("s".into())));
-        assert_eq!(prompter.0.load(Ordering::Relaxed), 2);
+        assert_eq!(asker.lasting(topic, "?", &mut turns).await, Some(Answer::New("s".into())));
+        assert_eq!(prompter.0.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn who_waits_gets_the_right_answer_or_none() {
+        for right in [true, false] {
+            let prompter = Arc::new(Counting::default());
+            let asker = asker(&prompter, false);
+            let topic = format!("test: wait {right}");
+            let (mut first, mut second) = (Turns::default(), Turns::default());
+            asker.lasting(&topic, "?", &mut first).await.unwrap();
+            let waiting = asker.lasting(&topic, "?", &mut second);
+            tokio::pin!(waiting);
+            let waits = std::future::poll_fn(|cx| {
+                std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending())
+            });
+            assert!(waits.await, "nobody knows yet what the answer is worth");
+            match right {
+                true => first.prove(),
+                false => first.give_up(),
+            }
+            assert_eq!(waiting.await, right.then(|| Answer::Known("s".into())));
+            assert_eq!(prompter.0.load(Ordering::Relaxed), 1);
+        }
     }
 
     #[tokio::test]
     async fn nobody_is_asked_in_batch_mode() {
         let prompter = Arc::new(Counting::default());
-        let asker =
-            Asker::new(Arc::clone(&prompter) as _, Budget::new(Duration::from_secs(60)), true);
-        assert_eq!(asker.lasting("test: batch", "?").await, None);
-        assert!(!asker.confirm("?".to_owned(), || false).await);
+        let asker = asker(&prompter, true);
+        assert_eq!(asker.lasting("test: batch", "?", &mut Turns::default()).await, None);
+        assert!(!asker.confirm("test: batch", "?".to_owned(), || false).await);
         assert_eq!(prompter.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -112,6 +112,15 @@ async fn ask(asked: Asked<'_>) -> Result<Option<String>, String> {
 }
 
 impl Resolved {
+    /// `user@host:port`, as prompts say it.
+    pub(crate) fn login_place(&self) -> String {
+        let ssh = &self.options;
+        match ssh.port {
+            22 => format!("{}@{}", ssh.user, ssh.hostname),
+            port => format!("{}@{}:{port}", ssh.user, ssh.hostname),
+        }
+    }
+
     /// Runs `work` with the values of `ssh_config`'s tokens (`%h`, `%r`, …).
     pub(crate) fn with_tokens<T>(&self, work: impl FnOnce(&Tokens<'_>) -> T) -> T {
         let environment = |name: &str| std::env::var(name).ok();

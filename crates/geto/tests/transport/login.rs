@@ -38,9 +38,10 @@ async fn certificates_log_in_those_of_rsa_too() {
 
 #[tokio::test]
 async fn a_passphrase_is_asked_once_and_without_anybody_is_an_error() {
-    let key = UserKey::new(KeyKind::Ed25519).passphrase("open sesame");
-    let server = Sshd::builder().user_key(key).start();
     for kind in BOTH {
+        // A key of its own, since the process knows a passphrase whoever asked for it.
+        let key = UserKey::new(KeyKind::Ed25519).passphrase("open sesame");
+        let server = Sshd::builder().user_key(key).start();
         let error = try_host(&host(&server, kind), &ConnectOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication, "{kind:?}: {}", tell(&error));
         let person = Scripted::new(&["wrong", "open sesame"]);

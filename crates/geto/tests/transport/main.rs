@@ -4,6 +4,7 @@ mod channels;
 mod login;
 mod polite;
 mod pool;
+mod questions;
 mod support;
 mod trust;
 mod way;

@@ -14,6 +14,7 @@ use super::keys::{self, Identity, Source};
 use super::signer::{Agent, KeySigner, SignError};
 use crate::transport::prompt::{Answer, Asker};
 use crate::transport::text::escaped;
+use crate::transport::turns::Turns;
 
 /// How often a connection is touched while a person types a password, so that it is not taken
 /// for dead; below every keepalive and inactivity limit.
@@ -25,6 +26,7 @@ pub(super) struct Login {
     pub(super) user: String,
     /// `user@host:port`, as prompts say it.
     pub(super) place: String,
+    pub(super) password_topic: String,
     pub(super) password: Option<Secret>,
     /// The methods in the order in which they are tried.
     pub(super) methods: Vec<MethodKind>,
@@ -63,6 +65,7 @@ struct Attempt<'a> {
     /// The password of geto.ini, until it was used.
     password: Option<Secret>,
     password_rounds: u32,
+    turns: Turns,
 }
 
 /// How one method, or one try of it, went.
@@ -94,6 +97,7 @@ pub(super) async fn log_in(
         rsa_hash: None,
         password: login.password.clone(),
         password_rounds: 0,
+        turns: Turns::default(),
     };
     attempt.run().await
 }
@@ -152,6 +156,7 @@ impl Attempt<'_> {
     }
 
     fn fail(mut self) -> Failure {
+        self.turns.give_up();
         if self.handle.is_closed() {
             let ending = self.report.ending();
             self.failure.ending = ending.or_else(|| Some("the connection was closed".to_owned()));
@@ -304,15 +309,18 @@ impl Attempt<'_> {
                     let answers = answers.unwrap_or_else(|| vec![String::new(); prompts.len()]);
                     reply = self.handle.authenticate_keyboard_interactive_respond(answers).await;
                 }
-                Ok(Reply::Success) => return Step::In,
+                Ok(Reply::Success) => {
+                    self.turns.prove();
+                    return Step::In;
+                }
                 Ok(Reply::Failure { remaining_methods, partial_success }) => {
                     if partial_success {
+                        self.turns.prove();
                         self.password_rounds = 0;
                         return Step::Partly(remaining_methods);
                     }
-                    for (topic, secret) in used {
-                        self.asker.forget(&topic, &secret);
-                    }
+                    let topic = &self.login.password_topic;
+                    used.iter().for_each(|wrong| self.asker.forget(topic, wrong));
                     return Step::Refused(remaining_methods);
                 }
                 Err(error) => {
@@ -329,7 +337,7 @@ impl Attempt<'_> {
         &mut self,
         heads: &[String],
         prompts: &[Prompt],
-        used: &mut Vec<(String, Secret)>,
+        used: &mut Vec<Secret>,
     ) -> Option<Vec<String>> {
         let mut answers = Vec::new();
         let heads: Vec<String> =
@@ -344,10 +352,11 @@ impl Attempt<'_> {
                     lines.push(format!("({}) {text} ", self.login.place));
                     let question = lines.join("\n");
                     if !prompt.echo && text.to_lowercase().contains("password") {
-                        let topic = format!("password of {}", self.login.place);
-                        let answer = self.asker.lasting(&topic, &question).await?;
-                        used.push((topic, answer.secret().clone()));
-                        answer.secret().clone()
+                        let topic = &self.login.password_topic;
+                        let asking = self.asker.lasting(topic, &question, &mut self.turns);
+                        let answer = asking.await?.secret().clone();
+                        used.push(answer.clone());
+                        answer
                     } else {
                         self.asker.passing(&question, prompt.echo).await?
                     }
@@ -366,11 +375,11 @@ impl Attempt<'_> {
         if self.password_rounds >= self.login.tries {
             return Step::Spent;
         }
-        let topic = format!("password of {}", self.login.place);
+        let topic = self.login.password_topic.clone();
         let prompt = format!("password of {}: ", self.login.place);
         let asker = self.asker.clone();
-        let asking = asker.lasting(&topic, &prompt);
-        tokio::pin!(asking);
+        let mut turns = std::mem::take(&mut self.turns);
+        let mut asking = Box::pin(asker.lasting(&topic, &prompt, &mut turns));
         let answer = loop {
             tokio::select! {
                 answer = &mut asking => break answer,
@@ -383,12 +392,16 @@ impl Attempt<'_> {
                 }
             }
         };
+        drop(asking);
+        self.turns = turns;
         let Some(answer) = answer else { return Step::Spent };
         self.password_rounds += u32::from(matches!(answer, Answer::New(_)));
         self.failure.tried.push("password".to_owned());
         let step = self.send_password(answer.secret()).await;
-        if let Step::Refused(_) = step {
-            self.asker.forget(&topic, answer.secret());
+        match step {
+            Step::In | Step::Partly(_) => self.turns.prove(),
+            Step::Refused(_) => self.asker.forget(&topic, answer.secret()),
+            Step::Spent | Step::Broken => {}
         }
         step
     }

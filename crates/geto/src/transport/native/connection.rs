@@ -242,7 +242,8 @@ impl Hop<'_> {
         // Another connection to the same host may have had the same question.
         let settled =
             || Trust::of(self.resolved, self.fleet_host).is_ok_and(|trust| trust.knows(&unknown));
-        if !asker.confirm(question, settled).await {
+        let topic = place.topic(&unknown);
+        if !asker.confirm(&topic, question, settled).await {
             return Err(failure::of_key(Refusal::Unknown(unknown), place));
         }
         let trust = Trust::of(self.resolved, self.fleet_host)

@@ -31,6 +31,11 @@ impl Place<'_> {
         Error::new(kind, format!("failed to {verb} `{}`", self.address())).on_host(self.name)
     }
 
+    /// What that question is about, whoever of the hosts behind this one brings it up.
+    pub(super) fn topic(&self, unknown: &Unknown) -> String {
+        format!("key {} of {}", unknown.fingerprint, self.address())
+    }
+
     /// What a person is asked about an unknown key.
     pub(super) fn question(&self, unknown: &Unknown) -> String {
         let mut text = format!(

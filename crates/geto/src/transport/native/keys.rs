@@ -12,8 +12,9 @@ use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PublicKey, decode_secret_key, signature};
 use zeroize::Zeroizing;
 
-use crate::transport::prompt::{Answer, Asker};
+use crate::transport::prompt::{Answer, Asker, passphrase_topic};
 use crate::transport::text::escaped;
+use crate::transport::turns::Turns;
 
 /// A key that a server can be offered.
 #[derive(Debug, Clone)]
@@ -192,23 +193,29 @@ pub(super) async fn load(
         let why = "its encryption is out of date; renew it with `ssh-keygen -p -f`".to_owned();
         return Err(Unusable::Unreadable(label, why));
     }
-    let topic = format!("passphrase of {label}");
+    let topic = passphrase_topic(&label);
     let mut asked = 0;
+    let mut turns = Turns::default();
     while asked < tries {
         let prompt = format!("passphrase of key `{label}`: ");
-        let Some(answer) = asker.lasting(&topic, &prompt).await else {
+        let Some(answer) = asker.lasting(&topic, &prompt, &mut turns).await else {
+            turns.give_up();
             return Err(Unusable::NoPassphrase(label));
         };
         if let Some(key) = unlocked(&text) {
             return Ok(key);
         }
         match unlock(text.clone(), &answer).await {
-            Ok(key) => return Ok(key),
+            Ok(key) => {
+                turns.prove();
+                return Ok(key);
+            }
             Err(error) => tracing::debug!(key = label, %error, "the key was not decrypted"),
         }
         asker.forget(&topic, answer.secret());
         asked += u32::from(matches!(answer, Answer::New(_)));
     }
+    turns.give_up();
     Err(Unusable::WrongPassphrase(label))
 }
 

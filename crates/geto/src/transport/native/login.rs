@@ -7,7 +7,7 @@ use geto_core::ssh_config::Agent;
 use russh::MethodKind;
 
 use super::auth::Login;
-use crate::transport::prompt::Asker;
+use crate::transport::prompt::{Asker, password_topic};
 use crate::transport::resolve::Resolved;
 
 /// Puts together what can be tried at a host; `fleet_host` is its host of geto.ini, which hosts in
@@ -36,13 +36,10 @@ pub(super) fn of(
         };
         methods.push(method);
     }
-    let place = match ssh.port {
-        22 => format!("{}@{}", ssh.user, ssh.hostname),
-        port => format!("{}@{}:{port}", ssh.user, ssh.hostname),
-    };
     Ok(Login {
         user: ssh.user.clone(),
-        place,
+        place: resolved.login_place(),
+        password_topic: password_topic(resolved),
         password,
         methods,
         tries: ssh.number_of_password_prompts,

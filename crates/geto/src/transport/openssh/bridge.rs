@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use geto_core::{Host, Secret};
+use geto_core::Secret;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::Command;
 use tokio::sync::Mutex;
@@ -19,8 +19,10 @@ use zeroize::Zeroizing;
 
 use super::log::{both_ends, make_pipe};
 use crate::transport::budget::Budget;
-use crate::transport::prompt::{Asker, Prompter};
+use crate::transport::prompt::{Asker, Prompter, passphrase_topic, password_topic};
+use crate::transport::resolve::Resolved;
 use crate::transport::text::escaped;
+use crate::transport::turns::Turns;
 
 /// The question goes out ended by a NUL, the answer comes back as a line that begins with `y`.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -39,8 +41,43 @@ const LONGEST: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Bridge {
     asker: Asker,
-    place: String,
+    /// The hosts on the way, the last of them the one that it is all about.
+    servers: Vec<Server>,
     ends: Option<Ends>,
+}
+
+/// A host that `ssh` may ask about.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// What its questions begin with: `user@host`, as long as `ssh` writes it.
+    marks: Vec<String>,
+    /// What its password is called elsewhere.
+    topic: String,
+}
+
+impl Server {
+    /// The hosts on the way.
+    pub(super) fn of(hops: &[Resolved]) -> Vec<Self> {
+        let server = |hop: &Resolved| {
+            let ssh = &hop.options;
+            let names = [Some(&ssh.hostname), ssh.host_key_alias.as_ref()].into_iter().flatten();
+            // As its messages do.
+            let marks = names.map(|name| format!("{:.30}@{name:.128}", ssh.user)).collect();
+            Self { marks, topic: password_topic(hop) }
+        };
+        hops.iter().map(server).collect()
+    }
+
+    /// Whether `question` is about this host, as `ssh` words it: `user@host's password: `, or
+    /// `(user@host) ` and what the host itself asks.
+    fn is_subject_of(&self, question: &str) -> bool {
+        self.marks.iter().any(|mark| {
+            question.strip_prefix(mark).is_some_and(|rest| rest.starts_with("'s password"))
+                || question.strip_prefix('(').is_some_and(|rest| {
+                    rest.strip_prefix(mark.as_str()).is_some_and(|rest| rest.starts_with(')'))
+                })
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -49,19 +86,21 @@ struct Ends {
     question: Mutex<Receiver>,
     answer: Mutex<Sender>,
     password: Mutex<Option<Secret>>,
+    turns: Mutex<Turns>,
 }
 
 impl Bridge {
     /// Makes script and pipes in `dir`, unless there is nobody to ask and no password.
     pub(super) async fn create(
         dir: &Path,
-        host: &Host,
+        password: Option<&Secret>,
+        servers: &[Server],
         prompter: Arc<dyn Prompter>,
     ) -> io::Result<Self> {
         let asker = Asker::new(prompter, Budget::new(std::time::Duration::ZERO), false);
-        let place = host.address.clone();
-        if !asker.has_person() && host.password.is_none() {
-            return Ok(Self { asker, place, ends: None });
+        let servers = servers.to_vec();
+        if !asker.has_person() && password.is_none() {
+            return Ok(Self { asker, servers, ends: None });
         }
         let (question, answer) = (dir.join("question"), dir.join("answer"));
         make_pipe(&question).await?;
@@ -72,8 +111,9 @@ impl Bridge {
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&script)?;
         file.write_all(SCRIPT.as_bytes())?;
-        let password = Mutex::new(host.password.clone());
-        Ok(Self { asker, place, ends: Some(Ends { script, question, answer, password }) })
+        let password = Mutex::new(password.cloned());
+        let turns = Mutex::default();
+        Ok(Self { asker, servers, ends: Some(Ends { script, question, answer, password, turns }) })
     }
 
     /// Whether `ssh` must not ask anything.
@@ -94,6 +134,20 @@ impl Bridge {
         tokio::select! {
             done = work => done,
             never = self.serve() => never,
+        }
+    }
+
+    /// The host has let us in: the answers were right.
+    pub(super) async fn prove(&self) {
+        if let Some(ends) = &self.ends {
+            ends.turns.lock().await.prove();
+        }
+    }
+
+    /// Nobody was let in for the answers that there are.
+    pub(super) async fn give_up(&self) {
+        if let Some(ends) = &self.ends {
+            ends.turns.lock().await.give_up();
         }
     }
 
@@ -141,27 +195,48 @@ impl Bridge {
         let lower = question.to_lowercase();
         if lower.contains("(yes/no") {
             let question = question.trim_end().trim_end_matches("(yes/no/[fingerprint])?");
-            let yes = self.asker.confirm(question.to_owned(), || false).await;
+            let yes = self.asker.confirm(question, question.to_owned(), || false).await;
             return Some(Secret::from(if yes { "yes" } else { "no" }));
         }
-        let lasting = lower.contains("password") || lower.contains("passphrase");
-        if lower.contains("password")
-            && let Some(password) = ends.password.lock().await.take()
-        {
-            return Some(password);
-        }
-        if !lasting {
+        let topic = if let Some(key) = key_of(question) {
+            passphrase_topic(key)
+        } else if !lower.contains("password") {
             return self.asker.passing(question, false).await;
-        }
-        let topic = format!("ssh at {}: {question}", self.place);
+        } else {
+            let of = self.server_of(question);
+            if of.is_some_and(|of| Some(of) == self.servers.len().checked_sub(1))
+                && let Some(password) = ends.password.lock().await.take()
+            {
+                return Some(password);
+            }
+            let server = of.and_then(|of| self.servers.get(of));
+            server.map_or_else(|| format!("ssh: {question}"), |server| server.topic.clone())
+        };
         // Asked once more on the same connection: what was answered before was wrong.
         for (_, wrong) in earlier.iter().filter(|(known, _)| *known == topic) {
             self.asker.forget(&topic, wrong);
         }
-        let answer = self.asker.lasting(&topic, question).await?;
+        let mut turns = ends.turns.lock().await;
+        // Who asks for the next thing has taken what there was before.
+        turns.prove_all_but(&topic);
+        let answer = self.asker.lasting(&topic, question, &mut turns).await?;
+        drop(turns);
         earlier.push((topic, answer.secret().clone()));
         Some(answer.secret().clone())
     }
+
+    /// Which of the hosts asks. What can't be told from others is the last one's.
+    fn server_of(&self, question: &str) -> Option<usize> {
+        let known = self.servers.iter().rposition(|server| server.is_subject_of(question));
+        known.or((self.servers.len() == 1).then_some(0))
+    }
+}
+
+/// The path in `Enter passphrase for key '/path': `.
+fn key_of(question: &str) -> Option<&str> {
+    let rest = question.strip_prefix("Enter passphrase for ")?;
+    let (_, quoted) = rest.split_once('\'')?;
+    quoted.rsplit_once('\'').map(|(path, _)| path)
 }
 
 async fn next(questions: &Receiver) -> io::Result<String> {

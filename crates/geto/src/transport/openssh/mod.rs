@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::bridge::Bridge;
+use self::bridge::{Bridge, Server};
 use self::log::Log;
 use super::child::ChildInput;
 use super::connect::{ConnectOptions, Reached};
@@ -44,6 +44,7 @@ pub(super) struct OpensshTransport {
     options: ConnectOptions,
     /// Where each channel logs in.
     places: Vec<String>,
+    servers: Vec<Server>,
 }
 
 impl OpensshTransport {
@@ -51,7 +52,8 @@ impl OpensshTransport {
     /// a channel is opened.
     pub(super) fn reached(host: &Host, hops: &[Resolved], options: &ConnectOptions) -> Reached {
         let (host, options) = (host.clone(), options.clone());
-        Reached::Other(Arc::new(Self { host, options, places: gate::places(hops) }))
+        let (places, servers) = (gate::places(hops), Server::of(hops));
+        Reached::Other(Arc::new(Self { host, options, places, servers }))
     }
 
     fn local(&self, why: io::Error) -> Error {
@@ -138,7 +140,9 @@ impl OpensshTransport {
             .map_err(|error| self.local(error))?;
         let (log_path, mut log) =
             Log::create(dir.path()).await.map_err(|error| self.local(error))?;
-        let bridge = Bridge::create(dir.path(), &self.host, Arc::clone(&self.options.prompter))
+        let prompter = Arc::clone(&self.options.prompter);
+        let password = self.host.password.as_ref();
+        let bridge = Bridge::create(dir.path(), password, &self.servers, prompter)
             .await
             .map_err(|error| self.local(error))?;
         let mut child =
@@ -155,7 +159,7 @@ impl OpensshTransport {
             false => Ok(waited.await),
         };
         match opened {
-            Ok(true) => {}
+            Ok(true) => bridge.prove().await,
             Ok(false) => {
                 // A jump host's `ssh` has no log of its own. Whoever keeps the stream open beyond
                 // the end of `ssh` is not waited for.
@@ -166,6 +170,9 @@ impl OpensshTransport {
                 tokio::time::timeout(LAST_WORDS, reading).await.ok();
                 let more = String::from_utf8_lossy(&early.stderr);
                 let error = log.diagnose(&self.host, &more);
+                if error.kind() == ErrorKind::Authentication {
+                    bridge.give_up().await;
+                }
                 return match log.is_hang_up(&more) {
                     true => Ok(Started::Dropped(error)),
                     false => Err(error),
