@@ -59,6 +59,6 @@ pub use geto_core::{
     Task, TaskId, TransportKind,
 };
 pub use geto_core::{envfile, units};
-pub use probe::HostStatus;
+pub use probe::{Checkup, Fault, FaultKind, HostStatus, Observer};
 pub use run::{Canceller, Event, FilesHome, Results, Run};
 pub use stage::{Plan, PlannedDependency};

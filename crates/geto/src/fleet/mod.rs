@@ -13,7 +13,7 @@ use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
 use self::aliases::SshAliases;
-use crate::probe::{self, HostStatus};
+use crate::probe::{self, Checkup, HostStatus, Observer};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
 use crate::transport::{ConnectOptions, Pool, Transport};
@@ -158,6 +158,28 @@ impl Fleet {
     /// A call that is dropped closes its channel.
     pub async fn probe(&self, host: &Host) -> Result<HostStatus, Error> {
         probe::probe(host, self).await
+    }
+
+    /// Does what [`probe`](Self::probe) does, and looks for what may harm tasks later.
+    ///
+    /// # Errors
+    /// As [`probe`](Self::probe); the error says what helps.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped closes its channel.
+    pub async fn check(&self, host: &Host) -> Result<Checkup, Error> {
+        probe::check(host, self).await
+    }
+
+    /// Connects to `host`, to ask more than once what it is like.
+    ///
+    /// # Errors
+    /// As [`probe`](Self::probe).
+    ///
+    /// # Cancel safety
+    /// A call that is dropped closes its channel.
+    pub async fn observe(&self, host: &Host) -> Result<Observer, Error> {
+        probe::observe(host, self).await
     }
 
     /// Looks at the dependencies of `task` and says what would be sent. Sends nothing.

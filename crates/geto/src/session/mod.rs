@@ -16,7 +16,9 @@ use crate::transport::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
 /// All that runs on a host beside the task.
-const SOURCE: &str = concat!(include_str!("slots.sh"), include_str!("session.sh"));
+const TASKS: &str = concat!(include_str!("slots.sh"), include_str!("session.sh"));
+/// The same with what answers questions about the host, which would only make tasks slower.
+const QUESTIONS: &str = concat!(include_str!("facts.sh"), include_str!("slots.sh"), include_str!("session.sh"));
 /// How long the host's side may be silent before it is asked whether the login shell's start-up
 /// files have read what was meant for it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -67,11 +69,29 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens a channel and sends the program. The requests may follow without waiting.
+    /// Opens a channel and sends the program for tasks. The requests may follow without waiting.
     pub(crate) async fn open(
         transport: &dyn Transport,
         host: &str,
         opening: Opening,
+    ) -> Result<Self, Error> {
+        Self::start(transport, host, opening, TASKS).await
+    }
+
+    /// Opens a channel and sends the program that knows the requests `facts` and `check` as well.
+    pub(crate) async fn open_for_questions(
+        transport: &dyn Transport,
+        host: &str,
+        opening: Opening,
+    ) -> Result<Self, Error> {
+        Self::start(transport, host, opening, QUESTIONS).await
+    }
+
+    async fn start(
+        transport: &dyn Transport,
+        host: &str,
+        opening: Opening,
+        source: &str,
     ) -> Result<Self, Error> {
         let Channel { stdin, events } = transport.open(wire::loader()).await?;
         let nonce = format!("{:016x}{:016x}", random()?, random()?);
@@ -90,7 +110,7 @@ impl Session {
         if opening == Opening::Stepwise {
             session.await_loader().await?;
         }
-        session.writer.send(wire::begin(&Program::strip(SOURCE), &nonce)).await;
+        session.writer.send(wire::begin(&Program::strip(source), &nonce)).await;
         Ok(session)
     }
 
@@ -169,7 +189,7 @@ impl Session {
 
     /// What start-up files printed, for a person.
     pub(crate) fn noise(&self) -> String {
-        printable(self.parser.noise())
+        printable(self.parser.noise().trim_ascii())
     }
 
     /// What the host's shell said on stderr, for a person.
@@ -181,7 +201,7 @@ impl Session {
     pub(crate) fn error(&self, kind: ErrorKind, message: &str) -> Error {
         let error = Error::new(kind, message).on_host(&self.host);
         match self.stderr() {
-            said if said.is_empty() => match self.noise().trim() {
+            said if said.is_empty() => match self.noise().as_str() {
                 "" => error,
                 noise => error.caused_by(format!("it said `{noise}`")),
             },

@@ -122,21 +122,6 @@ request_work() {
   done
 }
 
-# request facts: says what `geto hosts` shows.
-request_facts() {
-  say system "$(uname -srm 2>/dev/null)"
-  say user "$(id -un 2>/dev/null)"
-  say shell "${SHELL-}"
-  g_error=$(getconf _NPROCESSORS_ONLN 2>/dev/null) || g_error=
-  say processors "$g_error"
-  g_error=
-  for g_rest in tar dd setsid; do
-    command -v "$g_rest" >/dev/null 2>&1 || g_error="$g_error $g_rest"
-  done
-  say missing "$g_error"
-  say facts ""
-}
-
 # take_keys KEY=VALUE...: sets what a request says of a task.
 take_keys() {
   g_id='' g_globs='' g_timeout=0 g_setup='' g_interpreter='' g_option='' g_nice='' g_login=''
@@ -787,10 +772,12 @@ while read -r g_line <&3; do
   [ $# -eq 0 ] || shift
   case $g_request in
     work) request_work "$@" ;;
+    # facts.sh has these two, for sessions that ask.
     facts) request_facts ;;
     status) request_status "$@" ;;
     ticket) request_ticket "$@" ;;
     try) request_try ;;
+    check) request_check ;;
     run) request_run "$@" ;;
     files) request_files ;;
     remove) request_remove "$@" ;;

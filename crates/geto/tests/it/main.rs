@@ -6,6 +6,7 @@
 mod cost;
 mod ending;
 mod hostile;
+mod hosts;
 mod link;
 mod shells;
 mod slots;
