@@ -42,7 +42,10 @@ pub(crate) enum Command {
     /// in its directory come home.
     #[command(override_usage = RUN_USAGE, after_long_help = RUN_EXIT_CODES)]
     Run(Box<RunArgs>),
-    /// Show whether each host can be reached and logged into
+    /// Show whether each host can be reached and logged into, and what it has
+    ///
+    /// Hosts that answer come first. All are asked at the same time. Ends with 1 when a host is
+    /// down.
     Hosts(HostsArgs),
     /// Learn the keys of hosts
     ///
@@ -315,6 +318,10 @@ pub(crate) struct HostsArgs {
     /// Ask only these hosts, given as for `geto run`, several with commas [default: all of geto.ini]
     #[arg(short = 'H', long = "host", value_name = "HOST", value_hint = ValueHint::Hostname)]
     pub(crate) hosts: Vec<String>,
+
+    /// Look for what may harm tasks, and say what helps
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// `geto trust`.

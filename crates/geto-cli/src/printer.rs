@@ -120,6 +120,15 @@ impl Printer {
         drop(self.object(&object));
     }
 
+    /// Says what may be wrong, and what helps.
+    pub(crate) fn warning_with_hint(self, message: &str, hint: &str) {
+        self.warning(message);
+        if self.is_talking() {
+            let hint = printable(hint.as_bytes());
+            write_stderr(format!("  hint: {hint}\n").as_bytes());
+        }
+    }
+
     /// Says what went wrong, why, and what helps. An object stands on stdout, too, with `--json`.
     pub(crate) fn error(self, error: &Error) {
         if self.form == Form::Json {

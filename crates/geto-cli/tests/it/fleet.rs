@@ -1,8 +1,6 @@
-//! geto.ini, the words of `-H`, and `geto hosts`.
+//! geto.ini, and the words of `-H`.
 
 use std::os::unix::fs::PermissionsExt as _;
-
-use geto_testkit::Sshd;
 
 use crate::support::World;
 
@@ -80,44 +78,4 @@ fn words_name_hosts_and_slips_are_told() {
     assert!(said(&["-H", "node2"]).1.contains("on `node2`"));
     assert!(said(&["-H", "me@10.9.8.7:22"]).1.contains("on `me@10.9.8.7:22`"));
     assert!(said(&["-H", "local"]).1.contains("on `local`"));
-}
-
-#[test]
-fn hosts_are_shown_with_what_is_wrong_with_them() {
-    let (up, down) = (Sshd::builder().name("up").start(), Sshd::builder().name("down").start());
-    let world = World::new();
-    world.env.use_servers(&[&up, &down]);
-    let down_address = down.address();
-    drop(down);
-    let ran = world.geto(&["hosts", "-v"]);
-    assert_eq!(ran.code(), 1);
-    let text = ran.text();
-    let lines: Vec<Vec<&str>> =
-        text.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0], ["HOST", "ADDRESS", "STATE", "LOGIN", "CPUS", "SYSTEM", "SHELL"]);
-    assert_eq!(lines[1][..3], ["up", "up", "ready"]);
-    assert_eq!(lines[2], ["down", "down", "unreachable"]);
-    assert!(ran.stderr.contains("hosts are those of `$XDG_CONFIG_HOME/geto/geto.ini`"), "{ran:?}");
-    assert!(
-        ran.stderr.contains("geto: error: ") && ran.stderr.contains("on host `down`"),
-        "{ran:?}"
-    );
-    assert!(!ran.stderr.contains(&down_address.to_string()), "redacted");
-    let ran = world.geto(&["hosts", "-H", "up", "--json"]);
-    assert_eq!(ran.code(), 0, "{ran:?}");
-    let object: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
-    assert_eq!((&object["host"], &object["state"]), (&"up".into(), &"ready".into()));
-    assert!(object["processors"].as_u64().unwrap() > 0);
-}
-
-#[test]
-fn hosts_that_do_not_let_geto_in_say_so() {
-    let server = Sshd::builder().name("server1").password("right").start();
-    let world = World::new();
-    let ini = world.env.use_servers(&[&server]);
-    world.env.write_geto_ini(&format!("{ini}[server1]\npassword=wrong\n"));
-    let ran = world.geto(&["hosts"]);
-    assert_eq!(ran.code(), 1);
-    assert!(ran.text().contains(" authentication"), "{ran:?}");
-    assert!(!ran.stderr.contains("wrong"), "{ran:?}");
 }

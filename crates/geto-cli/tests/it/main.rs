@@ -7,6 +7,8 @@ mod ending;
 mod fleet;
 mod help;
 mod home;
+mod hosts;
+mod hosts_check;
 mod output;
 mod prompt;
 mod run;
