@@ -322,6 +322,18 @@ pub(crate) struct HostsArgs {
     /// Look for what may harm tasks, and say what helps
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Ask again and again until Ctrl-C, a table each time [default: every 2 s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = some_time,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2s",
+        conflicts_with = "check"
+    )]
+    pub(crate) watch: Option<Duration>,
 }
 
 /// `geto trust`.

@@ -2,6 +2,7 @@
 
 mod object;
 mod table;
+mod watch;
 
 use std::io;
 use std::time::Duration;
@@ -73,8 +74,14 @@ pub(crate) async fn hosts(args: &HostsArgs, printer: Printer) -> Result<ExitCode
             .with_hint("name one with `-H HOST`, or list hosts in ~/.config/geto/geto.ini"));
     }
     allow_many_connections();
+    let showing = async {
+        match args.watch {
+            Some(interval) => watch::watch(&fleet, &hosts, interval, printer).await,
+            None => once(&fleet, &hosts, args.check, printer).await,
+        }
+    };
     let ended = tokio::select! {
-        ended = Box::pin(once(&fleet, &hosts, args.check, printer)) => ended,
+        ended = Box::pin(showing) => ended,
         _interrupted = tokio::signal::ctrl_c() => return Ok(ExitCode::INTERRUPTED),
     };
     match ended {

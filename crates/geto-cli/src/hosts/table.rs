@@ -14,6 +14,8 @@ pub(crate) struct Row<'a> {
 
 /// What is known of a host.
 pub(crate) enum State<'a> {
+    /// It has not answered yet.
+    Waiting,
     Ready(&'a HostStatus),
     Down(&'a Error),
 }
@@ -40,6 +42,7 @@ impl State<'_> {
     /// A name for people.
     fn name(&self) -> String {
         match self {
+            Self::Waiting => "waiting".to_owned(),
             Self::Ready(_) => "ready".to_owned(),
             Self::Down(error) => kind_name(error.kind()).replace('-', " "),
         }

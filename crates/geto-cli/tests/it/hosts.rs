@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::thread;
 
 use geto_testkit::{Sshd, program};
@@ -44,6 +44,11 @@ fn read_until(from: &mut impl std::io::Read, text: &str) -> String {
         seen.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
     seen
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }
 
 #[test]
@@ -186,4 +191,60 @@ fn a_hundred_hosts_are_asked_at_the_same_time() {
     assert_eq!(accepting.join().unwrap(), 100);
     assert_eq!(ran.text().matches("unreachable").count(), 100, "{ran:?}");
     assert!(!ran.stderr.contains("no answer within"), "{ran:?}");
+}
+
+#[test]
+fn hosts_are_watched_until_an_interrupt() {
+    let server = Sshd::builder().name("up").start();
+    let world = World::new();
+    let _listener = add_silent_host(&world, &world.env.use_servers(&[&server]));
+    let mut child = world.start(&["hosts", "--watch=1s"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut table =
+        || -> Vec<String> { lines.by_ref().take_while(|line| !line.is_empty()).collect() };
+    // Whether it has answered within the first second is a matter of the machine.
+    let ready = (0..).map(|_| table()).find(|table| table[1].contains(" ready ")).unwrap();
+    assert!(ready[0].starts_with("HOST "), "{ready:?}");
+    assert!(ready[2].starts_with("silent ") && ready[2].ends_with(" waiting"), "{ready:?}");
+    // A connection that is lost is made anew, and a host that is gone is shown as that.
+    server.kill_sessions();
+    assert!((0..).any(|_| table()[1].contains(" ready ")));
+    drop(server);
+    let gone = (0..).map(|_| table()).find(|table| table[2].contains(" unreachable")).unwrap();
+    assert_eq!(gone.len(), 3, "{gone:?}");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn each_connection_serves_many_rounds() {
+    let server = Sshd::builder().name("up").start();
+    let world = World::new();
+    world.env.use_servers(&[&server]);
+    let mut child = world.start(&["hosts", "--watch=1s", "--json"]);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines.take(3) {
+        assert_eq!(objects(&line.unwrap())[0]["state"], "ready");
+    }
+    assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
+    // Who reads no more ends it.
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+}
+
+#[test]
+fn a_terminal_is_drawn_over() {
+    let server = Sshd::builder().name("up").start();
+    let world = World::new();
+    world.env.use_servers(&[&server]);
+    let mut command = world.env.command(program("script", "bsdutils"));
+    let line = format!("'{}' hosts --watch=1s", env!("CARGO_BIN_EXE_geto"));
+    command.args(["-qec", &line, "/dev/null"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    read_until(&mut stdout, "\u{1b}[HHOST ");
+    read_until(&mut stdout, "\u{1b}[HHOST ");
+    let typed = std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\x03");
+    typed.unwrap();
+    stdout.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
