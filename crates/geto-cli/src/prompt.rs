@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use geto::Secret;
@@ -15,8 +16,33 @@ use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal;
 
+/// How many questions are open.
+static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether somebody is being asked something: what is drawn now would hide the question.
+pub(crate) fn is_asking() -> bool {
+    QUESTIONS.load(Ordering::Relaxed) > 0
+}
+
+/// A question that is open until this is dropped.
+struct Question;
+
+impl Question {
+    fn open() -> Self {
+        QUESTIONS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        QUESTIONS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Prompter for Terminal {
     fn secret(&self, prompt: &str, echo: bool) -> Option<Secret> {
+        let _question = Question::open();
         match way()? {
             // Hidden before the question is there: who answers fast must not be seen either.
             Way::Terminal(terminal) if !echo => {
@@ -35,6 +61,7 @@ impl Prompter for Terminal {
     }
 
     fn confirm(&self, question: &str) -> bool {
+        let _question = Question::open();
         let answer = match way() {
             None => None,
             Some(Way::Terminal(terminal)) => {

@@ -45,6 +45,15 @@ impl Signals {
         })
     }
 
+    /// Waits for one of them, and says what to end with.
+    pub(crate) async fn any(mut self) -> ExitCode {
+        tokio::select! {
+            () = self.interrupt.next() => ExitCode::INTERRUPTED,
+            () = self.terminate.next() => exit::TERMINATED,
+            () = self.hangup.next() => exit::HANGUP,
+        }
+    }
+
     /// Ends the task at the first Ctrl-C. Returns when geto is to leave it alone and end, and with
     /// what.
     pub(crate) async fn watch(

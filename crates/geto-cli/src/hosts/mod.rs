@@ -17,6 +17,8 @@ use crate::app::{fleet, unwritten};
 use crate::args::HostsArgs;
 use crate::exit;
 use crate::printer::{Form, Printer};
+use crate::prompt::is_asking;
+use crate::signals::Signals;
 use crate::streams::write_stdout;
 
 /// After how long without an answer a terminal shows those that are there.
@@ -74,6 +76,9 @@ pub(crate) async fn hosts(args: &HostsArgs, printer: Printer) -> Result<ExitCode
             .with_hint("name one with `-H HOST`, or list hosts in ~/.config/geto/geto.ini"));
     }
     allow_many_connections();
+    let signals = Signals::catch().map_err(|error| {
+        Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)
+    })?;
     let showing = async {
         match args.watch {
             Some(interval) => watch::watch(&fleet, &hosts, interval, printer).await,
@@ -82,7 +87,7 @@ pub(crate) async fn hosts(args: &HostsArgs, printer: Printer) -> Result<ExitCode
     };
     let ended = tokio::select! {
         ended = Box::pin(showing) => ended,
-        _interrupted = tokio::signal::ctrl_c() => return Ok(ExitCode::INTERRUPTED),
+        code = signals.any() => return Ok(code),
     };
     match ended {
         Ok(code) => Ok(code),
@@ -170,7 +175,10 @@ impl<'a> Shown<'a> {
 
     /// Whether there is something to show before all have answered.
     fn may_begin(&self, answers: &[Option<Answer>]) -> bool {
-        self.may_begin && !self.has_begun && answers.iter().flatten().any(Answer::is_ready)
+        self.may_begin
+            && !self.has_begun
+            && !is_asking()
+            && answers.iter().flatten().any(Answer::is_ready)
     }
 
     /// Shows those that are ready by now, and says who is not there yet.

@@ -11,6 +11,7 @@ use super::object::object;
 use super::table::{Listing, Row, State};
 use super::{Answer, Stop};
 use crate::printer::{Form, Printer};
+use crate::prompt::is_asking;
 use crate::streams::write_stdout;
 
 /// What a host answered in which round.
@@ -122,6 +123,8 @@ impl Screen<'_> {
         let table = self.table(round);
         let stdout = rustix::stdio::stdout();
         let text = match termios::isatty(stdout).then(|| termios::tcgetwinsize(stdout)) {
+            // Each question is asked once, and the table is drawn again soon.
+            Some(_) if is_asking() => return Ok(()),
             Some(Ok(size)) => in_place(&table, size.ws_row.into(), size.ws_col.into()),
             _ if self.drawn => format!("\n{table}"),
             _ => table,

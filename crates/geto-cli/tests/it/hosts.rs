@@ -1,6 +1,6 @@
 //! `geto hosts`.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
@@ -194,6 +194,17 @@ fn a_hundred_hosts_are_asked_at_the_same_time() {
 }
 
 #[test]
+fn an_interrupt_ends_it() {
+    let world = World::new();
+    let listener = add_silent_host(&world, "[hosts]\n");
+    let mut child = world.start(&["hosts", "--connect-timeout", "1h"]);
+    // It waits for a word by now.
+    let _connection = listener.accept().unwrap();
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn hosts_are_watched_until_an_interrupt() {
     let server = Sshd::builder().name("up").start();
     let world = World::new();
@@ -208,7 +219,8 @@ fn hosts_are_watched_until_an_interrupt() {
     assert!(ready[2].starts_with("silent ") && ready[2].ends_with(" waiting"), "{ready:?}");
     // A connection that is lost is made anew, and a host that is gone is shown as that.
     server.kill_sessions();
-    assert!((0..).any(|_| table()[1].contains(" ready ")));
+    let logins = || server.log().matches("Accepted publickey").count();
+    assert!((0..).any(|_| table()[1].contains(" ready ") && logins() == 2));
     drop(server);
     let gone = (0..).map(|_| table()).find(|table| table[2].contains(" unreachable")).unwrap();
     assert_eq!(gone.len(), 3, "{gone:?}");
@@ -231,6 +243,32 @@ fn each_connection_serves_many_rounds() {
     assert_eq!(child.wait().unwrap().code(), Some(141));
 }
 
+/// A host that ends each connection shows that rounds go by while a person is asked.
+#[test]
+fn nothing_is_drawn_over_a_question() {
+    let server = Sshd::builder().name("locked").password("s3cret").start();
+    let world = World::new();
+    let listener = add_silent_host(&world, &world.env.use_servers(&[&server]));
+    let mut command = world.env.command(program("script", "bsdutils"));
+    let line = format!("'{}' hosts --watch=1s", env!("CARGO_BIN_EXE_geto"));
+    command.args(["-qec", &line, "/dev/null"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    // Before the question is there, the table may be drawn.
+    read_until(&mut stdout, "assword of ");
+    for _round in 0..4 {
+        drop(listener.accept().unwrap());
+    }
+    stdin.write_all(b"s3cret\n").unwrap();
+    let seen = read_until(&mut stdout, "\r\n");
+    assert!(!seen.contains("HOST"), "{seen:?}");
+    let seen = read_until(&mut stdout, " ready ");
+    assert!(seen.contains("\u{1b}[HHOST ") && !seen.contains("s3cret"), "{seen:?}");
+    stdin.write_all(b"\x03").unwrap();
+    stdout.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
 #[test]
 fn a_terminal_is_drawn_over() {
     let server = Sshd::builder().name("up").start();
@@ -243,8 +281,7 @@ fn a_terminal_is_drawn_over() {
     let mut stdout = child.stdout.take().unwrap();
     read_until(&mut stdout, "\u{1b}[HHOST ");
     read_until(&mut stdout, "\u{1b}[HHOST ");
-    let typed = std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\x03");
-    typed.unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
     stdout.read_to_string(&mut String::new()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }

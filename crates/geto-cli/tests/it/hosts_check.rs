@@ -208,9 +208,11 @@ fn a_host_key_that_is_unknown_or_wrong_says_what_helps() {
     }
     let other = Sshd::builder().start();
     fs_err::write(server.known_hosts(), other.known_hosts_lines(server.address())).unwrap();
-    for (hint, _) in down(&world, &ini, "host-key") {
-        assert!(hint.contains("remove that line"), "{hint}");
-    }
+    let hints = down(&world, &ini, "host-key").into_iter().map(|(hint, _)| hint);
+    let [native, ssh]: [String; 2] = hints.collect::<Vec<_>>().try_into().unwrap();
+    assert!(native.contains(&format!("`ssh-keygen -R '[{}]:", server.host())), "{native}");
+    // What it says itself names file and line.
+    assert!(ssh.contains("remove that line"), "{ssh}");
 }
 
 #[test]

@@ -55,13 +55,17 @@ fn each_shell_tells_all_there_is() {
 }
 
 #[test]
-fn a_host_without_proc_tells_what_it_can() {
-    let server = Sshd::builder().machine(Machine::new().no_proc()).start();
+fn a_host_with_next_to_nothing_tells_what_it_can() {
+    // And almost nothing else: what geto needs to run a task.
+    let tools = ["sh", "dd", "mkdir", "rm", "cat", "sleep", "chmod", "printf"];
+    let machine = Machine::new().no_proc().only_tools(&tools);
+    let server = Sshd::builder().machine(machine).start();
     let mut host = Host::new(server.name());
     host.ssh_config_path = Some(server.ssh_config());
     let fleet = Fleet::new([host.clone()], "/nowhere");
     let checkup = runtime().block_on(async { fleet.check(&host).await.unwrap() });
-    assert_eq!(checkup.status.free_memory, None);
-    assert!(checkup.status.free_disk.is_some(), "{checkup:?}");
-    assert!(!checkup.status.system.is_empty(), "{checkup:?}");
+    let status = &checkup.status;
+    assert_eq!((status.load, status.processors), (None, None));
+    assert_eq!((status.free_memory, status.free_disk, status.gpus), (None, None, 0));
+    assert_eq!((status.system.as_str(), status.missing.join(",").as_str()), ("", "tar,setsid"));
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use geto_core::known_hosts::HostIdentity;
+
 use super::auth::Failure;
 use super::client::{Report, describe};
 use super::connection::Connection;
@@ -25,6 +27,13 @@ impl Place<'_> {
             true => format!("[{}]:{}", ssh.hostname, ssh.port),
             false => format!("{}:{}", ssh.hostname, ssh.port),
         }
+    }
+
+    /// The name that known_hosts has for the host.
+    fn known_name(&self) -> String {
+        let ssh = &self.resolved.options;
+        let alias = ssh.host_key_alias.as_deref();
+        HostIdentity { host: &ssh.hostname, port: ssh.port, alias }.name()
     }
 
     fn error(&self, kind: ErrorKind, verb: &str) -> Error {
@@ -97,9 +106,12 @@ pub(super) fn of_key(refusal: Refusal, place: &Place<'_>) -> Error {
                  somebody may be in between",
                 path.display()
             ))
-            .with_hint(
-                "a changed key is always refused; if the host was set up anew, remove that line",
-            ),
+            .with_hint(format!(
+                "a changed key is always refused; if it was changed on purpose, run \
+                 `ssh-keygen -R '{}' -f '{}'`",
+                place.known_name(),
+                path.display()
+            )),
         Refusal::Revoked { fingerprint, path, line } => error
             .caused_by(format!(
                 "key {fingerprint} is revoked by line {line} of `{}`",
