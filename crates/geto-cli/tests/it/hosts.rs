@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
 use std::thread;
 
-use geto_testkit::{Sshd, program};
+use geto_testkit::{Proxy, Sshd, program};
 use serde_json::Value;
 
 use crate::support::World;
@@ -44,6 +44,14 @@ fn read_until(from: &mut impl std::io::Read, text: &str) -> String {
         seen.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
     seen
+}
+
+/// Starts `geto` on a terminal of its own.
+fn on_terminal(world: &World, arguments: &str) -> Child {
+    let mut command = world.env.command(program("script", "bsdutils"));
+    let line = format!("'{}' {arguments}", env!("CARGO_BIN_EXE_geto"));
+    command.args(["-qec", &line, "/dev/null"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 fn interrupt(child: &Child) {
@@ -153,22 +161,28 @@ fn an_object_is_there_as_soon_as_its_host_has_answered() {
 
 #[test]
 fn a_terminal_does_not_wait_for_a_silent_host() {
-    let server = Sshd::builder().name("up").start();
+    let up = Sshd::builder().name("up").start();
+    let late = Sshd::builder().name("late").start();
+    let proxy = Proxy::builder(late.address()).start();
+    proxy.stall();
     let world = World::new();
-    let listener = add_silent_host(&world, &world.env.use_servers(&[&server]));
-    let mut command = world.env.command(program("script", "bsdutils"));
-    let line = format!("'{}' hosts --connect-timeout 1h", env!("CARGO_BIN_EXE_geto"));
-    command.args(["-qec", &line, "/dev/null"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let ini = world.env.use_servers_at(&[(&late, proxy.address()), (&up, up.address())]);
+    let listener = add_silent_host(&world, &ini);
+    let mut child = on_terminal(&world, "hosts --connect-timeout 1h");
     let mut stdout = child.stdout.take().unwrap();
-    let first = read_until(&mut stdout, "waiting for `silent`");
+    let first = read_until(&mut stdout, "waiting for `late`, `silent`\r\n");
+    assert!(first.starts_with("HOST "), "{first}");
     assert!(first.lines().nth(1).unwrap().starts_with("up "), "{first}");
+    // A row for each that comes, and for the dead when it is over.
+    proxy.resume();
+    let second = read_until(&mut stdout, "\r\n");
+    assert!(second.starts_with("late ") && second.contains(" ready "), "{second}");
     drop(listener);
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
-    let down = rest.lines().find(|line| line.starts_with("silent "));
-    assert!(down.is_some_and(|line| line.trim().ends_with(" unreachable")), "{rest}");
-    assert!(!rest.contains("HOST ") && !rest.contains("up "), "{rest}");
+    let row = rest.lines().next().unwrap();
+    assert!(row.starts_with("silent ") && row.trim().ends_with(" unreachable"), "{rest}");
+    assert!(!rest.contains(" ready "), "{rest}");
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
@@ -249,10 +263,7 @@ fn nothing_is_drawn_over_a_question() {
     let server = Sshd::builder().name("locked").password("s3cret").start();
     let world = World::new();
     let listener = add_silent_host(&world, &world.env.use_servers(&[&server]));
-    let mut command = world.env.command(program("script", "bsdutils"));
-    let line = format!("'{}' hosts --watch=1s", env!("CARGO_BIN_EXE_geto"));
-    command.args(["-qec", &line, "/dev/null"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = on_terminal(&world, "hosts --watch=1s");
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     // Before the question is there, the table may be drawn.
     read_until(&mut stdout, "assword of ");
@@ -274,10 +285,7 @@ fn a_terminal_is_drawn_over() {
     let server = Sshd::builder().name("up").start();
     let world = World::new();
     world.env.use_servers(&[&server]);
-    let mut command = world.env.command(program("script", "bsdutils"));
-    let line = format!("'{}' hosts --watch=1s", env!("CARGO_BIN_EXE_geto"));
-    command.args(["-qec", &line, "/dev/null"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = on_terminal(&world, "hosts --watch=1s");
     let mut stdout = child.stdout.take().unwrap();
     read_until(&mut stdout, "\u{1b}[HHOST ");
     read_until(&mut stdout, "\u{1b}[HHOST ");
