@@ -3,7 +3,7 @@
 /// Appends `word` to `line` so that a POSIX shell reads it as one word of exactly these bytes.
 ///
 /// The result is one line of printable ASCII, whatever the bytes are: shells differ in what they
-/// do to others. It relies on the variable `g_nl` of `session.sh` for line feeds, since a command
+/// do to others. It relies on the variable `g_nl` of the host's program for line feeds, since a command
 /// substitution drops those at its end. NUL can't be written; the caller has refused it.
 pub(crate) fn push_word(line: &mut String, word: &[u8]) {
     if !word.is_empty() && word.iter().all(|&byte| is_plain(byte)) {

@@ -14,7 +14,7 @@ use geto_core::wire::Reply;
 use self::faults::Finding;
 pub use self::faults::{Checkup, Fault, FaultKind};
 pub use self::status::HostStatus;
-use crate::session::{Next, Opening, Session};
+use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
@@ -65,15 +65,12 @@ pub(crate) async fn check(host: &Host, fleet: &Fleet) -> Result<Checkup, Error> 
 }
 
 impl Observer {
-    async fn open(
-        host: &Host,
-        fleet: &Fleet,
-        questions: Questions,
-    ) -> Result<Self, Error> {
+    async fn open(host: &Host, fleet: &Fleet, questions: Questions) -> Result<Self, Error> {
         let begun = Instant::now();
         let transport = fleet.connect(host).await?;
         for opening in Opening::ALL {
-            let mut session = Session::open_for_questions(&*transport, &host.name, opening).await?;
+            let mut session =
+                Session::open(&*transport, &host.name, opening, Purpose::Questions).await?;
             session.request(["work", &host.remote_work_path]).await;
             session.request(["facts"]).await;
             if questions == Questions::FactsAndCheck {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Event;
 use super::execute::Follow;
-use crate::session::{Next, Opening, Session, random};
+use crate::session::{Next, Opening, Purpose, Session, random};
 use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
@@ -272,7 +272,8 @@ pub(super) fn full(task: &Task, host: &str, busy: &Busy) -> Error {
 async fn candidate(fleet: &Fleet, host: Host, line: Vec<u8>) -> Result<Candidate, Error> {
     let transport = super::reach(&host, fleet, None).await?;
     for opening in Opening::ALL {
-        let mut session = Session::open(&*transport, &host.name, opening).await?;
+        let mut session =
+            Session::open(&*transport, &host.name, opening, Purpose::SlottedTask).await?;
         session.request(["work", &host.remote_work_path]).await;
         session.send(line.clone()).await;
         loop {

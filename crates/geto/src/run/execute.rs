@@ -11,7 +11,7 @@ use super::choose;
 use super::files::{self, Files};
 use super::input::Input;
 use super::store::Store;
-use crate::session::{Next, Opening, Session, random};
+use crate::session::{Next, Opening, Purpose, Session, random};
 use crate::stage::StagePlan;
 use crate::text::printable;
 use crate::transport::Transport;
@@ -74,7 +74,10 @@ impl Execution<'_> {
         for opening in Opening::ALL {
             let mut session = match self.session.take() {
                 Some(session) => session,
-                None => Session::open(transport, &self.host.name, opening).await?,
+                None => {
+                    let purpose = Purpose::of_slots(self.task.slots);
+                    Session::open(transport, &self.host.name, opening, purpose).await?
+                }
             };
             let outcome = self.exchange(&mut session, &attempt).await;
             self.progress.bytes_sent += session.writer().written();

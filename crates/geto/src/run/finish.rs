@@ -9,7 +9,7 @@ use super::execute::{Ended, Execution, outcome};
 use super::files::Files;
 use super::{Event, FilesHome, Results};
 use crate::results::{self, Unpacked};
-use crate::session::{Next, Opening, Session};
+use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Bring, Error, ErrorKind, Outcome, TaskId};
@@ -216,7 +216,7 @@ impl Execution<'_> {
         // The channel was used up by large files. Whether a new one needs another opening is in
         // the answer only.
         for opening in Opening::ALL {
-            let session = Session::open(transport, &self.host.name, opening).await?;
+            let session = Session::open(transport, &self.host.name, opening, Purpose::Task).await?;
             session.request(["work", &self.host.remote_work_path]).await;
             if self.remove(session, || None).await? {
                 return Ok(());

@@ -1,24 +1,22 @@
 //! A session: one channel to the host's side of geto, which reads requests and answers them.
 
+mod purpose;
 mod writer;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use geto_core::wire::{self, Program, Reply, ReplyParser};
+use geto_core::wire::{self, Reply, ReplyParser};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+pub(crate) use purpose::Purpose;
 pub(crate) use writer::Writer;
 
 use crate::text::printable;
 use crate::transport::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
-/// All that runs on a host beside the task.
-const TASKS: &str = concat!(include_str!("slots.sh"), include_str!("session.sh"));
-/// The same with what answers questions about the host, which would only make tasks slower.
-const QUESTIONS: &str = concat!(include_str!("facts.sh"), include_str!("slots.sh"), include_str!("session.sh"));
 /// How long the host's side may be silent before it is asked whether the login shell's start-up
 /// files have read what was meant for it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -69,29 +67,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Opens a channel and sends the program for tasks. The requests may follow without waiting.
+    /// Opens a channel and sends the program. The requests may follow without waiting.
     pub(crate) async fn open(
         transport: &dyn Transport,
         host: &str,
         opening: Opening,
-    ) -> Result<Self, Error> {
-        Self::start(transport, host, opening, TASKS).await
-    }
-
-    /// Opens a channel and sends the program that knows the requests `facts` and `check` as well.
-    pub(crate) async fn open_for_questions(
-        transport: &dyn Transport,
-        host: &str,
-        opening: Opening,
-    ) -> Result<Self, Error> {
-        Self::start(transport, host, opening, QUESTIONS).await
-    }
-
-    async fn start(
-        transport: &dyn Transport,
-        host: &str,
-        opening: Opening,
-        source: &str,
+        purpose: Purpose,
     ) -> Result<Self, Error> {
         let Channel { stdin, events } = transport.open(wire::loader()).await?;
         let nonce = format!("{:016x}{:016x}", random()?, random()?);
@@ -110,7 +91,7 @@ impl Session {
         if opening == Opening::Stepwise {
             session.await_loader().await?;
         }
-        session.writer.send(wire::begin(&Program::strip(source), &nonce)).await;
+        session.writer.send(wire::begin(&purpose.program(), &nonce)).await;
         Ok(session)
     }
 

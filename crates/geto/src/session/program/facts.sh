@@ -1,8 +1,6 @@
 # shellcheck shell=sh
-# shellcheck disable=SC2154  # session.sh sets the variables
 #
-# What `geto hosts` asks a host. geto sends it in front of session.sh, whose rules it keeps, and only
-# to hosts that are asked: no task carries it.
+# What `geto hosts` asks a host.
 
 # request facts: says what `geto hosts` shows. What may take long comes last, so that the origin can
 # tell what a host hangs at.

@@ -1,0 +1,225 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2154,SC2030,SC2031  # g_nonce is set by the line that geto puts in front
+#
+# The host's side of geto: all that runs on a host beside the task. docs/design.md specifies what
+# it reads and writes. purpose.rs says which of these files make a program; this one is the first and
+# main.sh the last. geto removes comments and indentation before it sends this text, so no
+# here-documents, and nothing that depends on the column.
+#
+# Rules of these files, each learned from a shell that differs (the matrix in the tests has six):
+# - Only what POSIX has, plus `[ -O ]`; tools that may be missing are looked for.
+# - Each variable begins with g_: a variable of the login environment would keep its export flag,
+#   and the task would see the changed value.
+# - `echo` is for words of our own; what may hold a backslash goes through printf.
+# - A file is made by `true >FILE`: a redirection of `:` that fails ends dash.
+# - Bytes of a task never pass through a variable (NUL would be lost), names never through a word
+#   that is split.
+# - The process that reads the channel sets no traps (dash and ash would tear a line apart).
+# - What the task is a child of stays in the foreground: everything started with `&` ignores INT,
+#   and dash, ash and ksh93 can't undo that for the task.
+# - A fork costs 0.3 ms, a program 1 ms: count them.
+
+# File descriptors: 3 is the channel's input, 4 its output, 7 the mutex, 8 the ticket of a running
+# task, 9 its events.
+exec 3<&0 4>&1 7</dev/null 8</dev/null </dev/null >/dev/null
+g_umask=$(umask)
+umask 077
+# Lengths are counted in bytes, and the output of `ls` and error texts are those of the standard.
+g_locale=${LC_ALL+=$LC_ALL}
+LC_ALL=C
+export LC_ALL
+unset TAR_OPTIONS
+g_nl='
+'
+g_tab=$(printf '\t')
+g_ticket=''
+g_proc=/proc
+[ -r /proc/self/stat ] || g_proc=
+
+# say NAME VALUE: one frame: a line with name and length, then the value.
+say() {
+  printf '%s %s %s\n%s' "$g_nonce" "$1" "${#2}" "$2" >&4
+}
+
+# fail KIND TEXT: the request failed; the origin decides what it means.
+fail() {
+  say error "$1 $2"
+}
+
+# take N: copies exactly N bytes of the channel to stdout. dd that knows no count_bytes reads them
+# one by one: anything else may read too far, or stop at a short read.
+take() {
+  [ -n "${g_dd-}" ] || {
+    dd iflag=fullblock,count_bytes count=0 </dev/null 2>/dev/null && g_dd=fast || g_dd=slow
+  }
+  case $g_dd in
+    fast) dd bs=65536 iflag=fullblock,count_bytes count="$1" <&3 ;;
+    slow) dd ibs=1 obs=65536 count="$1" <&3 ;;
+  esac
+}
+
+# whoami_pid: sets g_pid to the id of the process that runs this, also in a subshell.
+whoami_pid() {
+  if [ -n "$g_proc" ]; then
+    read -r g_pid g_rest <"$g_proc/self/stat"
+  else
+    g_pid=$(exec sh -c 'echo "$PPID"')
+  fi
+}
+
+# clock: sets g_clock to seconds, with a fraction where the system has /proc; a clock that nobody
+# sets is worth more than a fine one.
+clock() {
+  if [ -n "$g_proc" ]; then
+    read -r g_clock g_rest <"$g_proc/uptime"
+  else
+    g_clock=$(date +%s)
+  fi
+}
+
+# parent_of ID: sets g_parent; false when the process is dead.
+parent_of() {
+  g_stat=
+  { read -r g_stat; while read -r g_more; do g_stat="$g_stat $g_more"; done; } <"/proc/$1/stat" || return
+  # The name may hold anything; what follows its last parenthesis does not.
+  # shellcheck disable=SC2086  # fields
+  set -- ${g_stat##*\)}
+  [ $# -gt 19 ] && [ "$1" != Z ] && [ "$1" != X ] || return
+  g_parent=$2
+  g_began=${20}
+}
+
+# drop_ticket: what a process does that is neither supervisor nor task, so that it holds nothing when
+# both are gone. A redirection at its call would not do: shells keep a copy to go back to.
+drop_ticket() {
+  exec 8</dev/null
+}
+
+# release: gives back what the ticket holds, and the place in the queue.
+release() {
+  [ -n "$g_ticket" ] || return 0
+  # Whoever looks before it is gone sees that, and so does who has it open for longer.
+  echo released >>"$g_ticket"
+  rm -f "$g_ticket"
+  exec 8</dev/null
+  g_ticket='' g_held=''
+  cd / || exit
+}
+
+# request work PATH: says where geto works on this machine.
+request_work() {
+  # shellcheck disable=SC2088  # the tilde comes from geto.ini and means the home here
+  case $1 in
+    '~/'*) g_work=${HOME-}/${1#??} ;;
+    *) g_work=$1 ;;
+  esac
+  case $g_work in
+    "${HOME:-/dev/null}"/*) ;;
+    /*)
+      # Shared with other users: a directory of this user's own, and nobody else's.
+      g_work=$g_work/$(id -u)
+      ;;
+    *)
+      fail work-path "$1: not an absolute path, and not below the home directory"
+      return
+      ;;
+  esac
+  g_machine=
+  [ -r /etc/machine-id ] && read -r g_machine </etc/machine-id
+  [ -n "$g_machine" ] || g_machine=$(uname -n)
+  g_boot=
+  [ -r /proc/sys/kernel/random/boot_id ] && read -r g_boot </proc/sys/kernel/random/boot_id
+  g_tasks=$g_work/$g_machine/tasks
+  g_gone=$g_work/$g_machine/gone
+  if ! [ -d "$g_tasks" ] || ! [ -d "$g_gone" ]; then
+    g_error=$(mkdir -p "$g_tasks" "$g_gone" 2>&1) || {
+      fail work-path "$g_error"
+      g_tasks=
+      return
+    }
+  fi
+  if ! [ -O "$g_work" ] || [ -L "$g_work" ]; then
+    fail work-path "$g_work: not a directory of the login user's own"
+    g_tasks=
+    return
+  fi
+  say work "$g_work"
+  say boot "$g_boot"
+  # What a session was told to remove and couldn't, or was ended over.
+  for g_task in "$g_tasks"/*; do
+    [ -e "$g_gone/${g_task##*/}" ] || continue
+    remove_task
+    [ ! -e "$g_task" ] || say leftover "$g_task"
+  done
+}
+
+# take_keys KEY=VALUE...: sets what a request says of a task.
+take_keys() {
+  g_id='' g_globs='' g_timeout=0 g_setup='' g_interpreter='' g_option='' g_nice='' g_login=''
+  g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
+  g_name='' g_slots=0 g_gpus=0 g_max=0 g_max_load=0 g_lock='' g_slots_there='' g_gpus_said=''
+  g_patience=''
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    case $1 in
+      id=*) g_id=${1#*=} ;;
+      attempt=*) g_attempt=${1#*=} ;;
+      host=*) g_host=${1#*=} ;;
+      name=*) g_name=${1#*=} ;;
+      kind=*) g_kind=${1#*=} ;;
+      interpreter=*) g_interpreter=${1#*=} ;;
+      option=*) g_option=${1#*=} ;;
+      script=*) g_script=${1#*=} ;;
+      stdin=*) g_stdin=${1#*=} ;;
+      deps=*) g_deps=${1#*=} ;;
+      timeout=*) g_timeout=${1#*=} ;;
+      nice=*) g_nice=${1#*=} ;;
+      setup=*) g_setup=${1#*=} ;;
+      login=*) g_login=${1#*=} ;;
+      leave=*) g_leave=${1#*=} ;;
+      pipes=*) g_pipes=${1#*=} ;;
+      bring=*) g_bring=${1#*=} ;;
+      glob=*) g_globs=$g_globs${1#*=}$g_nl ;;
+      slots=*) g_slots=${1#*=} ;;
+      gpus=*) g_gpus=${1#*=} ;;
+      max=*) g_max=${1#*=} ;;
+      load=*) g_max_load=${1#*=} ;;
+      lock=*) g_lock=${1#*=} ;;
+      have=*) g_slots_there=${1#*=} ;;
+      have-gpus=*) g_gpus_said=${1#*=} ;;
+      patience=*) g_patience=${1#*=} ;;
+    esac
+    shift
+  done
+}
+
+# remove_task: removes the task's directory, also what the task made unwritable.
+remove_task() {
+  cd / || return
+  rm -rf "$g_task" 2>/dev/null || {
+    chmod -R u+rwx "$g_task" 2>/dev/null
+    rm -rf "$g_task" 2>/dev/null
+  }
+}
+
+# give_up KIND TEXT: the claimed task won't be started.
+give_up() {
+  release
+  [ -z "$g_task" ] || remove_task
+  fail "$1" "$2"
+}
+
+# request remove ID: the results are home; forgets the task, but not that there was one.
+request_remove() {
+  g_task=$g_tasks/$1
+  # On a full disk there is room for the tombstone when the files are gone.
+  { true >"$g_gone/$1"; } 2>/dev/null || {
+    rm -rf "$g_task/dir"
+    true >"$g_gone/$1"
+  }
+  remove_task
+  if [ -e "$g_task" ]; then
+    fail remove "$g_task: could not be removed"
+  else
+    say removed "$1"
+  fi
+}

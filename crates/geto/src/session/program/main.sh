@@ -1,0 +1,37 @@
+# shellcheck shell=sh
+#
+# Reads requests and answers them.
+
+say hello "$$"
+while read -r g_line <&3; do
+  eval "set -- $g_line"
+  # A line of more than 4 KB is slow to read; it comes as counted bytes.
+  [ "${1-}" != long ] || {
+    g_line=$(take "$2" 2>/dev/null && echo .)
+    eval "set -- ${g_line%.}"
+  }
+  g_request=${1-}
+  [ $# -eq 0 ] || shift
+  case $g_request in
+    work) request_work "$@" ;;
+    facts) request_facts ;;
+    status) request_status "$@" ;;
+    ticket) request_ticket "$@" ;;
+    try) request_try ;;
+    check) request_check ;;
+    run) request_run "$@" ;;
+    files) request_files ;;
+    remove) request_remove "$@" ;;
+    # This program once more: the start-up files of the login shell have read something, and the
+    # origin has repeated it all.
+    geto-begin) take "$1" >/dev/null 2>&1 ;;
+    '' | ack | cancel | go | geto-ping) ;;
+    *) fail request "unknown request" ;;
+  esac
+done
+release
+# Tombstones have done their duty after two days. One session in sixteen looks.
+case $g_nonce in
+  0*) [ -z "${g_gone-}" ] || find "$g_gone" -type f -mtime +2 -exec rm -f {} + 2>/dev/null ;;
+esac
+exit 0

@@ -1,0 +1,183 @@
+# shellcheck shell=sh
+#
+# A task's supervisor: it runs the task to its end and outlives the session.
+
+# run NAME=VALUE... -- ARG...: runs the claimed task and tells of it until it has ended.
+run() {
+  # Events, a line each: waiting, slot, tick, started, ended, full, error, idle, eof. The supervisor does not notice when the
+  # follower at the other end of this pipe is gone.
+  {
+    whoami_pid
+    g_supervisor=$g_pid
+    read_channel &
+    g_reader=$!
+    [ -z "$g_ticket" ] || lock_ticket
+    if [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
+      tick 2>/dev/null 3<&- 4>&- &
+      g_ticker=$!
+      supervise "$@"
+      kill "$g_ticker" 2>/dev/null
+      echo ended
+    else
+      # Nothing was started, and another request may come for the same task.
+      remove_task
+    fi
+    # The next request belongs to the process that is left. ksh93 and zsh don't wait for this side of
+    # the pipe by themselves.
+    wait "$g_reader"
+    echo idle
+  } | follow
+}
+
+# read_channel: passes a cancel on until the origin has seen the end (`ack`) or is gone. A message to
+# an origin that is gone would end it by SIGPIPE.
+read_channel() {
+  drop_ticket
+  while read -r g_rest; do
+    case $g_rest in
+      cancel) stop cancelled ;;
+      ack) return ;;
+    esac
+  done
+  # Who waits for a slot looks for this.
+  true >"$g_task/gone"
+  echo eof
+} <&3 4>&- 2>/dev/null
+
+# tick: says when to look for output. Short tasks are answered fast, and the longest wait leaves
+# room within the 0.2 s that are promised.
+tick() {
+  drop_ticket
+  for g_rest in 0.01 0.02 0.03 0.05 0.1; do
+    sleep "$g_rest" || sleep 1
+    echo tick
+  done
+  while :; do
+    sleep 0.15 || sleep 1
+    echo tick
+  done
+}
+
+# supervise NAME=VALUE... -- ARG...: runs the task to its end and writes the outcome. It outlives
+# the session: nothing in it waits for the channel.
+supervise() {
+  [ "$g_timeout" = 0 ] || {
+    watch_timeout >/dev/null 2>&1 3<&- 4>&- &
+    g_watchdog=$!
+  }
+  g_input=/dev/null
+  [ -z "$g_stdin" ] || g_input=$g_task/stdin
+  g_out=$g_task/out
+  g_err=$g_task/err
+  [ -z "$g_pipes" ] || open_pipes
+  clock
+  g_start=$g_clock
+  (execute "$@") <"$g_input" 9>&1 >>"$g_out" 2>>"$g_err" 3<&- 4>&-
+  g_status=$?
+  true >"$g_task/over"
+  # Processor time of the children that were waited for: so far, only the task.
+  times >"$g_task/times" 2>/dev/null
+  clock
+  g_end=$g_clock
+  [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null
+  read -r g_pid <"$g_task/pid"
+  g_left=
+  if [ -e "$g_task/why" ]; then
+    end_tree 10
+  elif [ -z "$g_leave" ]; then
+    end_tree 2
+  fi
+  release
+  [ -z "$g_pipes" ] || close_pipes
+  name_left
+  g_why=
+  [ -e "$g_task/why" ] && read -r g_why <"$g_task/why"
+  g_started=
+  [ -e "$g_task/started" ] && g_started=yes
+  g_times=
+  { read -r g_rest && read -r g_times; } <"$g_task/times"
+  g_full=
+  { printf '%4096s' '' >"$g_task/room"; } 2>/dev/null || g_full=yes
+  printf 'status=%s why=%s started=%s start=%s end=%s cpu=%s full=%s left=%s .\n' \
+    "$g_status" "$g_why" "$g_started" "$g_start" "$g_end" "$g_times" "$g_full" "$g_left" 1<>"$g_task/outcome"
+} 2>/dev/null
+
+# open_pipes: lets the task write to pipes that are copied to the files. A script that opens
+# /dev/stderr by name would truncate a file; a pipe has nothing to lose.
+open_pipes() {
+  mkfifo "$g_task/out.pipe" "$g_task/err.pipe" || {
+    g_pipes=
+    return
+  }
+  g_out=$g_task/out.pipe
+  g_err=$g_task/err.pipe
+  cat <"$g_out" >>"$g_task/out" 3<&- 4>&- 8<&- &
+  g_pipes=$!
+  cat <"$g_err" >>"$g_task/err" 3<&- 4>&- 8<&- &
+  g_pipes="$g_pipes $!"
+}
+
+# close_pipes: waits until everything is copied. Who still holds an end could not be ended, or is
+# left alone; nobody waits for that one longer than a second.
+close_pipes() {
+  g_ticks=20
+  for g_rest in $g_pipes; do
+    while [ "$g_ticks" -gt 0 ] && kill -0 "$g_rest" && { [ -z "$g_proc" ] || parent_of "$g_rest"; }; do
+      sleep 0.05 || sleep 1
+      g_ticks=$((g_ticks - 1))
+    done
+    [ -n "$g_leave" ] || kill "$g_rest"
+  done
+}
+
+# execute NAME=VALUE... -- ARG...: becomes the task.
+execute() {
+  # ksh93 runs a subshell in the same process until something forces it to fork.
+  # shellcheck disable=SC3045
+  case ${KSH_VERSION-} in *93*) ulimit -t "$(ulimit -t)" ;; esac
+  whoami_pid
+  echo "$g_pid" >"$g_task/pid"
+  # A cancel that came before the id was written finds this process late; it finds the cancel.
+  [ -e "$g_task/why" ] && exit 143
+  [ -z "$g_ticket" ] || hold_ticket
+  cd "$g_task/dir" || exit 126
+  umask "$g_umask"
+  unset LC_ALL
+  [ -z "$g_locale" ] || export "LC_ALL=${g_locale#=}"
+  export "GETO_TASK_ID=$g_id" "GETO_HOST=$g_host" "GETO_SCRIPT=$g_name"
+  while [ "$1" != -- ]; do
+    # shellcheck disable=SC2163  # NAME=VALUE
+    export "$1"
+    shift
+  done
+  shift
+  [ -z "$g_setup" ] || eval "$g_setup" 9>&- || exit
+  # What was not written down has not happened: on a full disk nothing is started.
+  echo "$g_start" >"$g_task/started" || exit 125
+  echo started >&9
+  case $g_kind in
+    binary) set -- "$g_task/dir/.geto-script" "$@" ;;
+    text) set -- "$g_interpreter" ${g_option:+"$g_option"} "$g_task/dir/.geto-script" "$@" ;;
+  esac
+  [ -z "$g_nice" ] || set -- nice -n "$g_nice" "$@"
+  # shellcheck disable=SC2016  # for the login shell
+  [ -z "$g_login" ] || case ${SHELL##*/} in
+    fish) set -- "$SHELL" -l -c 'exec $argv' "$@" ;;
+    csh | tcsh) set -- "$SHELL" -c 'if (-r ~/.login) source ~/.login; exec $argv:q' "$@" ;;
+    *) set -- "${SHELL:-/bin/sh}" -l -c 'exec "$@"' sh "$@" ;;
+  esac
+  # A session of its own: a script that signals its whole group ends nothing but itself.
+  command -v setsid >/dev/null 2>&1 && set -- setsid "$@"
+  # ksh93 and mksh would close the ticket by themselves.
+  exec "$@" 7<&- 8<&8 9>&-
+}
+
+# watch_timeout: ends the task after g_timeout seconds.
+watch_timeout() {
+  drop_ticket
+  trap 'kill $! 2>/dev/null; exit' TERM
+  sleep "$g_timeout" &
+  wait
+  trap - TERM
+  stop timed-out
+}

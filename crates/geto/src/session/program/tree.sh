@@ -1,0 +1,150 @@
+# shellcheck shell=sh
+#
+# All processes of a task, and their end.
+
+# stop WHY: ends the task from outside; the first reason stands.
+stop() {
+  set -C
+  { echo "$1" >"$g_task/why"; } 2>/dev/null || return
+  set +C
+  until [ -s "$g_task/pid" ]; do
+    # Who waits for a slot looks for the reason.
+    [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] || return
+    sleep 0.05 || sleep 1
+  done
+  read -r g_pid <"$g_task/pid"
+  end_tree 10
+}
+
+# end_tree SECONDS: ends all processes of the task whose first one is g_pid: TERM, and KILL when
+# SECONDS have passed. Leaves in g_left the ids of those that are still there.
+end_tree() {
+  find_tree
+  [ -n "$g_left" ] || return
+  # Stopped first, so that none of them makes a new one between the look and the signal.
+  g_seen=
+  while [ "$g_left" != "$g_seen" ]; do
+    g_seen=$g_left
+    signal STOP
+    find_tree
+  done
+  signal TERM
+  signal CONT
+  g_ticks=$(($1 * 10))
+  while [ "$g_ticks" -gt 0 ]; do
+    find_tree
+    [ -n "$g_left" ] || return
+    sleep 0.1 || { sleep 1 && g_ticks=$((g_ticks - 9)); }
+    g_ticks=$((g_ticks - 1))
+  done
+  # A few rounds: a process may have been made by one that was killed a moment later.
+  for g_ticks in 1 2 3 4 5; do
+    signal KILL
+    sleep 0.02 || sleep 1
+    find_tree
+    [ -n "$g_left" ] || return
+  done
+}
+
+# signal NAME: sends a signal to each process of g_left.
+signal() {
+  for g_rest in $g_left; do
+    kill -"$1" "$g_rest" 2>/dev/null
+  done
+}
+
+# find_tree: sets g_left to the living processes of the task: its group and session, those with
+# its id in their environment, those whose directory or an open file is in the task's directory,
+# and all descendants of these.
+find_tree() {
+  g_left=
+  [ -n "$g_proc" ] || {
+    find_tree_ps
+    return
+  }
+  # -z: the environment is separated by NUL, and a process may have a line feed in its name.
+  # shellcheck disable=SC2010  # links to look at, not names
+  g_found=$(
+    grep -lszE -e "^GETO_TASK_ID=$g_id\$" -e "[)] [^ZX] [0-9]+ ($g_pid|[0-9]+ $g_pid) " \
+      /proc/[0-9]*/environ /proc/[0-9]*/stat
+    ls -ld /proc/[0-9]*/cwd /proc/[0-9]*/fd/* | grep -F -e "-> $g_task/" | grep -o '/proc/[0-9]*/'
+    # Its id may be that of another process once the supervisor has seen its end.
+    [ -e "$g_task/over" ] || echo "/proc/$g_pid/"
+  )
+  for g_rest in $g_found; do
+    g_rest=${g_rest#/proc/}
+    add_process "${g_rest%%/*}"
+  done
+  g_seen_left=
+  while [ "$g_left" != "$g_seen_left" ]; do
+    g_seen_left=$g_left
+    g_found=$(
+      IFS=' '
+      # shellcheck disable=SC2086  # a list of numbers
+      set -- $g_left
+      IFS='|'
+      grep -lszE -e "[)] [^ZX] ($*) [0-9]+ " /proc/[0-9]*/stat
+    )
+    for g_rest in $g_found; do
+      g_rest=${g_rest#/proc/}
+      add_process "${g_rest%%/*}"
+    done
+  done
+} 2>/dev/null
+
+# add_process ID: adds a process to g_left, unless it is there, is dead, or belongs to the session:
+# the follower has the task's output open, too.
+add_process() {
+  case " $g_left $$ " in *" $1 "*) return ;; esac
+  parent_of "$1" || return
+  while [ "$g_parent" -gt 1 ] && [ "$g_parent" != "$g_pid" ] && [ "$1" != "$g_pid" ]; do
+    case $g_parent in "$$" | "$g_supervisor") return ;; esac
+    parent_of "$g_parent" || break
+  done
+  g_left="$g_left $1"
+}
+
+# find_tree_ps: the same where there is no /proc: group and descendants, as ps or, where it knows
+# nothing, the kernel says.
+find_tree_ps() {
+  g_found=$(ps -A -o pid= -o ppid= -o pgid= -o stat=)
+  [ -n "$g_found" ] || {
+    # What the kernel says of the group, or of the first process alone.
+    if kill -0 -"$g_pid"; then
+      g_left=" -$g_pid"
+    elif [ -e "$g_task/why" ] && [ ! -e "$g_task/over" ] && kill -0 "$g_pid"; then
+      g_left=" $g_pid"
+    fi
+    return
+  }
+  g_seen_left=none
+  while [ "$g_left" != "$g_seen_left" ]; do
+    g_seen_left=$g_left
+    # shellcheck disable=SC2086  # fields
+    set -- $g_found
+    while [ $# -gt 3 ]; do
+      case $4 in
+        Z*) ;;
+        *)
+          case " $g_left " in
+            *" $1 "*) ;;
+            *" $2 "*) g_left="$g_left $1" ;;
+            *) if [ "$3" = "$g_pid" ] || { [ "$1" = "$g_pid" ] && [ ! -e "$g_task/over" ]; }; then g_left="$g_left $1"; fi ;;
+          esac
+          ;;
+      esac
+      shift 4
+    done
+  done
+} 2>/dev/null
+
+# name_left: makes of the ids in g_left a list with names, for a person.
+name_left() {
+  g_found=
+  for g_rest in $g_left; do
+    g_more=
+    [ -z "$g_proc" ] || { read -r g_more <"/proc/$g_rest/comm"; } 2>/dev/null
+    g_found="$g_found $g_rest($g_more)"
+  done
+  g_left=$g_found
+}

@@ -1,0 +1,44 @@
+//! What a session is for → the program that its host is sent.
+
+use geto_core::wire::Program;
+
+/// What a session is for. It decides which parts of the program are sent: each costs bytes of every
+/// session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To run a task that takes no slot, or to forget one.
+    Task,
+    /// To run a task that takes a slot, or to ask whether there is one.
+    SlottedTask,
+    /// To ask what a host is like.
+    Questions,
+}
+
+macro_rules! parts {
+    ($($name:literal),*) => { &[$(include_str!(concat!("program/", $name, ".sh"))),*] };
+}
+
+const TASK: &[&str] = parts!["base", "claim", "run", "tree", "results", "main"];
+const SLOTTED_TASK: &[&str] =
+    parts!["base", "lock", "slots", "claim", "run", "tree", "results", "main"];
+const QUESTIONS: &[&str] = parts!["base", "lock", "slots", "facts", "main"];
+
+impl Purpose {
+    /// What a session is for that runs a task with so many slots.
+    pub(crate) fn of_slots(slots: u32) -> Self {
+        match slots {
+            0 => Self::Task,
+            _ => Self::SlottedTask,
+        }
+    }
+
+    /// The program for it.
+    pub(super) fn program(self) -> Program {
+        let parts = match self {
+            Self::Task => TASK,
+            Self::SlottedTask => SLOTTED_TASK,
+            Self::Questions => QUESTIONS,
+        };
+        Program::strip(&parts.concat())
+    }
+}
