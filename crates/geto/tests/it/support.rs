@@ -3,11 +3,15 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use geto::transport::{LocalTransport, Transport};
 use geto::{Error, Event, Fleet, Host, Results, Task};
 use geto_testkit::{Shell, system_shells};
 use tempfile::TempDir;
+
+/// How long processes may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A place to work in, here and on the host.
 pub(crate) struct Place {
@@ -66,7 +70,7 @@ pub(crate) fn below(work: &Path, kind: &str) -> Vec<PathBuf> {
     machines.flat_map(|machine| entries(&machine.join(kind))).collect()
 }
 
-/// Runs `test` under each shell that /bin/sh may be.
+/// Runs `test` under each shell that /bin/sh may be, and looks that nothing of geto's own is left.
 pub(crate) fn under_each_shell<F: Future<Output = ()>>(
     test: impl Fn(Arc<dyn Transport>, Shell) -> F,
 ) {
@@ -75,9 +79,27 @@ pub(crate) fn under_each_shell<F: Future<Output = ()>>(
         let path = dir.path().join("sh");
         symlink(&shell.path, &path).unwrap();
         eprintln!("{}", shell.name);
-        let transport: Arc<dyn Transport> = Arc::new(LocalTransport::new().with_shell(path));
+        let transport: Arc<dyn Transport> =
+            Arc::new(LocalTransport::new().with_shell(path.clone()));
+        let name = shell.name;
         runtime().block_on(test(transport, shell));
+        // Of the task, nothing is in the words of this path.
+        let begun = Instant::now();
+        while let Some(left) = process_of(&path) {
+            assert!(begun.elapsed() < PATIENCE, "left under {name}: {left}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
+}
+
+/// A process that runs that program.
+fn process_of(program: &Path) -> Option<String> {
+    fs_err::read_dir("/proc").unwrap().find_map(|entry| {
+        let process = entry.unwrap().path();
+        let words = fs_err::read(process.join("cmdline")).ok()?;
+        let is_it = words.starts_with(program.as_os_str().as_encoded_bytes());
+        is_it.then(|| format!("{}: {}", process.display(), String::from_utf8_lossy(&words)))
+    })
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
