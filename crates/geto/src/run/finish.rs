@@ -60,11 +60,12 @@ impl Execution<'_> {
         let mut results = self.results(&ended);
         let files = match self.whole(&mut ended) {
             Ok(files) => files,
-            Err(error) => return Err(self.keep_half(&results, error)),
+            Err(error) => return Err(self.keep_half(&results, error).await),
         };
         results.directory = self
             .store
-            .finish(&outcome_file(&results)?)
+            .finish(outcome_file(&results)?)
+            .await
             .map_err(|error| self.results_error(error))?;
         // From here on all is home and on disk, whatever becomes of `--into`.
         if !destination.keep
@@ -122,11 +123,12 @@ impl Execution<'_> {
 
     /// Keeps what is here for certain, output and outcome, when the files are not. The host keeps
     /// all.
-    fn keep_half(&mut self, results: &Results, error: Error) -> Error {
-        let kept = outcome_file(results).and_then(|outcome| {
-            self.store.drop_files();
-            self.store.finish(&outcome)
-        });
+    async fn keep_half(&mut self, results: &Results, error: Error) -> Error {
+        self.store.drop_files();
+        let kept = match outcome_file(results) {
+            Ok(outcome) => self.store.finish(outcome).await,
+            Err(error) => Err(error),
+        };
         // That the host keeps all is said once.
         let kept_there = |hint: &&str| hint.starts_with("the host keeps");
         let advice = error.hint().filter(|hint| !kept_there(hint)).map(str::to_owned);

@@ -55,8 +55,10 @@ struct Output {
     /// What has come since a sync was begun.
     fresh: usize,
     /// A sync that was begun. Its failure is told to nobody else, so it must not be forgotten.
-    syncing: Option<JoinHandle<io::Result<()>>>,
+    syncing: Option<Syncing>,
 }
+
+type Syncing = JoinHandle<io::Result<()>>;
 
 /// How much is worth a sync.
 const SYNCED_AT_ONCE: usize = 8 << 20;
@@ -71,21 +73,21 @@ impl Output {
         self.fresh += bytes.len();
         if self.fresh >= SYNCED_AT_ONCE && self.syncing.as_ref().is_none_or(JoinHandle::is_finished)
         {
-            self.settle()?;
+            settle(&mut self.syncing)?;
             self.fresh = 0;
             let file = self.file.try_clone()?;
             self.syncing = Some(std::thread::spawn(move || file.sync_data()));
         }
         Ok(())
     }
+}
 
-    /// Waits for the sync that was begun.
-    fn settle(&mut self) -> io::Result<()> {
-        match self.syncing.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(synced)) => synced,
-            Some(Err(_panic)) => Err(io::Error::other("a sync panicked")),
-        }
+/// Waits for a sync that was begun.
+fn settle(syncing: &mut Option<Syncing>) -> io::Result<()> {
+    match syncing.take().map(JoinHandle::join) {
+        None => Ok(()),
+        Some(Ok(synced)) => synced,
+        Some(Err(_panic)) => Err(io::Error::other("a sync panicked")),
     }
 }
 
@@ -143,21 +145,24 @@ impl Store {
     }
 
     /// Writes `outcome.json`, syncs everything and renames it to its final place, which it returns.
-    pub(super) fn finish(&mut self, outcome: &[u8]) -> Result<PathBuf, Error> {
-        let mut finish = || -> io::Result<()> {
-            self.stdout.settle()?;
-            self.stderr.settle()?;
-            fs_err::write(self.partial.path.join("outcome.json"), outcome)?;
-            sync_tree(&self.partial.path)?;
-            fs_err::rename(&self.partial.path, &self.last)?;
-            match self.last.parent() {
-                Some(parent) => File::open(parent)?.sync_all(),
-                None => Ok(()),
+    /// Once begun, it is done also when the call is dropped.
+    pub(super) async fn finish(&mut self, outcome: Vec<u8>) -> Result<PathBuf, Error> {
+        let mut syncing = [self.stdout.syncing.take(), self.stderr.syncing.take()];
+        let (partial, last) = (self.partial(), self.last.clone());
+        // A disk takes its time, and many tasks may end at once.
+        let finish = move || -> io::Result<PathBuf> {
+            syncing.iter_mut().try_for_each(settle)?;
+            fs_err::write(partial.path.join("outcome.json"), outcome)?;
+            sync_tree(&partial.path)?;
+            fs_err::rename(&partial.path, &last)?;
+            partial.done.store(true, Ordering::Relaxed);
+            if let Some(parent) = last.parent() {
+                File::open(parent)?.sync_all()?;
             }
+            Ok(last)
         };
-        finish().map_err(unwritable)?;
-        self.partial.done.store(true, Ordering::Relaxed);
-        Ok(self.last.clone())
+        let finished = tokio::task::spawn_blocking(finish).await;
+        finished.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(unwritable)
     }
 
     fn count(&mut self, bytes: &[u8]) -> Result<(), Error> {
