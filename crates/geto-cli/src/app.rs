@@ -11,7 +11,7 @@ use crate::args::{Cli, Command, ConnectArgs};
 use crate::printer::Printer;
 use crate::prompt::{self, Terminal};
 use crate::streams::write_stdout;
-use crate::{hosts, run, trust};
+use crate::{each, hosts, run, trust};
 
 /// Does what the command line asks for and returns what the process ends with.
 pub(crate) fn main() -> ProcessCode {
@@ -31,6 +31,7 @@ pub(crate) fn main() -> ProcessCode {
     };
     let printer = match &cli.command {
         Command::Run(args) => Printer::new(&args.output),
+        Command::Each(args) => Printer::new(&args.output),
         Command::Hosts(args) => Printer::new(&args.output),
         _ => Printer::plain(),
     };
@@ -48,6 +49,7 @@ pub(crate) fn main() -> ProcessCode {
 fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
     match command {
         Command::Run(args) => run::run(args, printer),
+        Command::Each(args) => each::each(args, printer),
         Command::Hosts(args) => block_on(hosts::hosts(args, printer)),
         Command::Trust(args) => block_on(trust::trust(args, printer)),
         Command::Completions { shell } => {

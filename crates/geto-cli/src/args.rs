@@ -23,11 +23,16 @@ impl Cli {
     /// What is wrong with it, or help that was asked for.
     pub(crate) fn read(line: &[OsString]) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(line)?;
-        if let Command::Run(args) = &mut cli.command {
+        let what = match &mut cli.command {
+            Command::Run(args) => Some(&mut args.what),
+            Command::Each(args) => Some(&mut args.what),
+            _ => None,
+        };
+        if let Some(what) = what {
             // The words are the end of the line, whatever is in them.
-            let before = line.len().checked_sub(args.what.words.len() + 1);
+            let before = line.len().checked_sub(what.words.len() + 1);
             let before = before.and_then(|before| line.get(before));
-            args.what.is_behind_dashes = before.is_some_and(|word| word == "--");
+            what.is_behind_dashes = before.is_some_and(|word| word == "--");
         }
         Ok(cli)
     }
@@ -42,6 +47,12 @@ pub(crate) enum Command {
     /// in its directory come home.
     #[command(override_usage = RUN_USAGE, after_long_help = RUN_EXIT_CODES)]
     Run(Box<RunArgs>),
+    /// Run the same task on every host at once
+    ///
+    /// It takes no slot, and waits for none. Hosts with equal output and outcome are shown
+    /// together, most common first, when all have ended; one that does not answer holds up nobody.
+    #[command(override_usage = EACH_USAGE, after_long_help = EACH_EXIT_CODES)]
+    Each(Box<EachArgs>),
     /// Show whether each host can be reached and logged into, and what it has
     ///
     /// Hosts that answer come first. All are asked at the same time. Ends with 1 when a host is
@@ -69,6 +80,16 @@ pub(crate) enum Command {
 const RUN_USAGE: &str = "geto run [OPTIONS] SCRIPT [ARG]...
        geto run [OPTIONS] -c LINE... [-- ARG...]
        geto run [OPTIONS] -- COMMAND [ARG]...";
+
+const EACH_USAGE: &str = "geto each [OPTIONS] SCRIPT [ARG]...
+       geto each [OPTIONS] -c LINE... [-- ARG...]
+       geto each [OPTIONS] -- COMMAND [ARG]...";
+
+const EACH_EXIT_CODES: &str = "Exit codes:
+  0    the script ended with 0 on every host
+  1    it did not on at least one
+  2    the command line or the configuration is wrong
+  130  ended with Ctrl-C";
 
 const RUN_EXIT_CODES: &str = "Exit codes:
   the script's own; 128+N when signal N ended it
@@ -135,6 +156,42 @@ pub(crate) struct RunArgs {
     /// Say what would run where, and send nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `geto each`.
+#[derive(Debug, Args)]
+pub(crate) struct EachArgs {
+    #[command(flatten)]
+    pub(crate) what: WhatArgs,
+    #[command(flatten)]
+    pub(crate) task: TaskArgs,
+    #[command(flatten)]
+    pub(crate) home: HomeArgs,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(flatten)]
+    pub(crate) hosts: ChoiceArgs,
+
+    /// Run on at most this many hosts at once; one that does not answer within a second gives up
+    /// its turn until it does
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=65_535)
+    )]
+    pub(crate) fanout: u32,
+
+    /// Show output as it comes, each line with `[host] ` in front [default: with one host]
+    #[arg(long, conflicts_with_all = ["json", "diff"])]
+    pub(crate) live: bool,
+
+    /// Show of each other output only how it differs from the most common one
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) diff: bool,
 }
 
 /// Which hosts.
@@ -294,7 +351,8 @@ pub(crate) struct HomeArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_results: Option<u64>,
 
-    /// Put the files into this directory [default: <local_work_path>/<task id>/files]
+    /// Put the files into this directory; with `each`, `{host}` in it is the host's name
+    /// [default: <local_work_path>/<task id>/files]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "no_files")]
     pub(crate) into: Option<PathBuf>,
 

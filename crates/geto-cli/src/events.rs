@@ -66,6 +66,11 @@ impl Whereabouts {
         });
     }
 
+    /// The script runs in `directory`.
+    pub(crate) fn started(&self, directory: &str) {
+        self.with(|place| place.directory = Some(directory.to_owned()));
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Place) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -125,7 +130,7 @@ impl Follower {
             Event::Started { host, directory, .. } => {
                 self.progress.done();
                 printer.detail(&format!("started on `{host}` in `{directory}`"));
-                self.whereabouts.with(|place| place.directory = Some(directory));
+                self.whereabouts.started(&directory);
             }
             Event::Stdout(bytes) => self.pass_on(Stream::Stdout, bytes),
             Event::Stderr(bytes) => self.pass_on(Stream::Stderr, bytes),
@@ -143,43 +148,17 @@ impl Follower {
     }
 
     fn show_object(&mut self, event: Event) {
-        let object = match event {
-            Event::Connecting { host } => json!({ "event": "connecting", "host": host }),
-            Event::Connected { host, login } => {
-                self.whereabouts.with(|place| place.connected = true);
-                json!({ "event": "connected", "host": host, "login": login.as_secs_f64() })
+        match &event {
+            Event::Connected { .. } => self.whereabouts.with(|place| place.connected = true),
+            Event::Chosen { host, .. } => {
+                self.whereabouts.with(|place| place.host.clone_from(host));
             }
-            Event::Chosen { host, among } => {
-                self.whereabouts.with(|place| place.host.clone_from(&host));
-                json!({ "event": "chosen", "host": host, "among": among })
-            }
-            Event::Waiting { host, busy } => {
-                let message = busy.describe(&self.script, &host).to_string();
-                let ahead = busy.ahead();
-                json!({ "event": "waiting", "host": host, "message": message, "ahead": ahead })
-            }
-            Event::Slot { slots, gpus } => {
-                let numbers = |text: &str| -> Vec<u32> {
-                    text.split(',').filter_map(|number| number.parse().ok()).collect()
-                };
-                json!({ "event": "slot", "slots": numbers(&slots), "gpus": numbers(&gpus) })
-            }
-            Event::Started { id, host, directory } => {
-                self.whereabouts.with(|place| place.directory = Some(directory.clone()));
-                let task = id.to_string();
-                json!({ "event": "started", "task": task, "host": host, "directory": directory })
-            }
-            Event::Stdout(bytes) => chunk("stdout", &bytes),
-            Event::Stderr(bytes) => chunk("stderr", &bytes),
-            Event::Ended { outcome, run_time } => {
-                let mut object = json!({ "event": "ended", "run_time": run_time.as_secs_f64() });
-                merge(&mut object, &serde_json::to_value(&outcome).unwrap_or_default());
-                object
-            }
-            Event::Warning(text) => json!({ "event": "warning", "message": text }),
-            _ => return,
-        };
-        self.pass_on(Stream::Stdout, line(&object));
+            Event::Started { directory, .. } => self.whereabouts.started(directory),
+            _ => {}
+        }
+        if let Some(object) = object(event, &self.script) {
+            self.pass_on(Stream::Stdout, line(&object));
+        }
     }
 
     fn pass_on(&self, stream: Stream, bytes: Bytes) {
@@ -190,6 +169,43 @@ impl Follower {
             _ => {}
         }
     }
+}
+
+/// An event as an object; `None` for those that are for a person's eyes only.
+pub(crate) fn object(event: Event, script: &str) -> Option<serde_json::Value> {
+    Some(match event {
+        Event::Connecting { host } => json!({ "event": "connecting", "host": host }),
+        Event::Connected { host, login } => {
+            json!({ "event": "connected", "host": host, "login": login.as_secs_f64() })
+        }
+        Event::Chosen { host, among } => {
+            json!({ "event": "chosen", "host": host, "among": among })
+        }
+        Event::Waiting { host, busy } => {
+            let message = busy.describe(script, &host).to_string();
+            let ahead = busy.ahead();
+            json!({ "event": "waiting", "host": host, "message": message, "ahead": ahead })
+        }
+        Event::Slot { slots, gpus } => {
+            let numbers = |text: &str| -> Vec<u32> {
+                text.split(',').filter_map(|number| number.parse().ok()).collect()
+            };
+            json!({ "event": "slot", "slots": numbers(&slots), "gpus": numbers(&gpus) })
+        }
+        Event::Started { id, host, directory } => {
+            let task = id.to_string();
+            json!({ "event": "started", "task": task, "host": host, "directory": directory })
+        }
+        Event::Stdout(bytes) => chunk("stdout", &bytes),
+        Event::Stderr(bytes) => chunk("stderr", &bytes),
+        Event::Ended { outcome, run_time } => {
+            let mut object = json!({ "event": "ended", "run_time": run_time.as_secs_f64() });
+            merge(&mut object, &serde_json::to_value(&outcome).unwrap_or_default());
+            object
+        }
+        Event::Warning(text) => json!({ "event": "warning", "message": text }),
+        _ => return None,
+    })
 }
 
 /// Output as an object: text where it is text, else base64.
@@ -210,6 +226,22 @@ pub(crate) fn merge(object: &mut serde_json::Value, other: &serde_json::Value) {
     if let (Some(object), Some(other)) = (object.as_object_mut(), other.as_object()) {
         object.extend(other.clone());
     }
+}
+
+/// What came home, as an object.
+pub(crate) fn results_object(results: &geto::Results) -> serde_json::Value {
+    let mut object = json!({
+        "event": "results",
+        "directory": results.directory,
+        "files": results.files.as_ref().map(|files| json!({
+            "directory": files.directory, "count": files.count, "bytes": files.bytes,
+        })),
+    });
+    let outcome = fs_err::read(results.directory.join("outcome.json")).ok();
+    if let Some(Ok(outcome)) = outcome.map(|text| serde_json::from_slice(&text)) {
+        merge(&mut object, &outcome);
+    }
+    object
 }
 
 /// An object as a line.

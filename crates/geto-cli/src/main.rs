@@ -2,6 +2,7 @@
 
 mod app;
 mod args;
+mod each;
 mod events;
 mod exit;
 mod hosts;

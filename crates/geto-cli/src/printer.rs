@@ -132,30 +132,24 @@ impl Printer {
     /// Says what went wrong, why, and what helps. An object stands on stdout, too, with `--json`.
     pub(crate) fn error(self, error: &Error) {
         if self.form == Form::Json {
-            let object = ErrorObject {
-                event: "error",
-                kind: kind_name(error.kind()),
-                message: error.to_string(),
-                host: error.host(),
-                task: error.task().map(|task| task.to_string()),
-                causes: causes(error),
-                hint: error.hint(),
-                exit_code: error.exit_code().0,
-            };
             // Whoever closed stdout has the same on stderr.
-            drop(self.object(&object));
+            drop(self.object(&error_object(error)));
         }
         self.error_text(error);
     }
 
     /// Says on stderr what went wrong, why, and what helps.
     pub(crate) fn error_text(self, error: &Error) {
-        let mut lines = vec![format!("geto: error: {}", printable(error.to_string().as_bytes()))];
-        let causes = causes(error);
+        self.error_lines(&error.to_string(), &causes(error), error.hint());
+    }
+
+    /// Says on stderr what went wrong, in parts.
+    pub(crate) fn error_lines(self, message: &str, causes: &[String], hint: Option<&str>) {
+        let mut lines = vec![format!("geto: error: {}", printable(message.as_bytes()))];
         lines.extend(
             causes.iter().map(|cause| format!("  caused by: {}", printable(cause.as_bytes()))),
         );
-        lines.extend(error.hint().map(|hint| format!("  hint: {}", printable(hint.as_bytes()))));
+        lines.extend(hint.map(|hint| format!("  hint: {}", printable(hint.as_bytes()))));
         write_stderr(format!("{}\n", lines.join("\n")).as_bytes());
     }
 
@@ -185,6 +179,20 @@ impl Printer {
         let mut line = serde_json::to_vec(object)?;
         line.push(b'\n');
         write_stdout(&line)
+    }
+}
+
+/// An error as an object.
+pub(crate) fn error_object(error: &Error) -> impl Serialize {
+    ErrorObject {
+        event: "error",
+        kind: kind_name(error.kind()),
+        message: error.to_string(),
+        host: error.host(),
+        task: error.task().map(|task| task.to_string()),
+        causes: causes(error),
+        hint: error.hint(),
+        exit_code: error.exit_code().0,
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::app::{block_on, fleet, unwritten};
 use crate::args::{PickArg, RunArgs};
-use crate::events::{Follower, Whereabouts, files_line, line, merge};
+use crate::events::{Follower, Whereabouts, files_line, line, results_object};
 use crate::exit;
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer};
@@ -21,7 +21,7 @@ use crate::task::{patience, task};
 
 /// Runs one task on one host.
 pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<ExitCode, Error> {
-    let task = task(args)?;
+    let task = task(&args.what, &args.task, &args.home, Some(&args.slot))?;
     let fleet = fleet(&args.connect)?;
     block_on(async {
         let hosts = candidates(args, &fleet, printer).await?;
@@ -85,7 +85,11 @@ async fn execute(
     let mut asked_to_end = tokio::spawn(signals.watch(
         canceller.clone(),
         output.clone(),
-        whereabouts.clone(),
+        true,
+        {
+            let whereabouts = whereabouts.clone();
+            move || whereabouts.is_started()
+        },
         printer,
     ));
     let mut follower = Follower {
@@ -136,19 +140,8 @@ fn pick(args: &RunArgs) -> Pick {
 /// Says what came home.
 fn tell(results: &Results, printer: Printer, output: &Output) {
     if printer.form() == Form::Json {
-        let mut object = json!({
-            "event": "results",
-            "directory": results.directory,
-            "files": results.files.as_ref().map(|files| json!({
-                "directory": files.directory, "count": files.count, "bytes": files.bytes,
-            })),
-        });
-        let outcome = fs_err::read(results.directory.join("outcome.json")).ok();
-        if let Some(Ok(outcome)) = outcome.map(|text| serde_json::from_slice(&text)) {
-            merge(&mut object, &outcome);
-        }
         // When it can't be written, `finish` tells.
-        drop(output.write(Stream::Stdout, line(&object)));
+        drop(output.write(Stream::Stdout, line(&results_object(results))));
         return;
     }
     // Behind all that the task wrote.

@@ -5,7 +5,6 @@ use std::io;
 use geto::{Canceller, ExitCode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::events::Whereabouts;
 use crate::exit;
 use crate::output::Output;
 use crate::printer::Printer;
@@ -54,13 +53,15 @@ impl Signals {
         }
     }
 
-    /// Ends the task at the first Ctrl-C. Returns when geto is to leave it alone and end, and with
+    /// Ends the task at the first Ctrl-C; from then on output that is shown while it comes waits for
+    /// no reader. Returns when geto is to leave it alone and end, and with
     /// what.
     pub(crate) async fn watch(
         mut self,
         canceller: Canceller,
         output: Output,
-        whereabouts: Whereabouts,
+        is_streaming: bool,
+        is_started: impl Fn() -> bool,
         printer: Printer,
     ) -> ExitCode {
         let mut interrupted = false;
@@ -72,8 +73,10 @@ impl Signals {
                     }
                     interrupted = true;
                     canceller.cancel();
-                    output.hurry();
-                    if whereabouts.is_started() {
+                    if is_streaming {
+                        output.hurry();
+                    }
+                    if is_started() {
                         printer.note("ending the task; Ctrl-C once more leaves it");
                     }
                 }

@@ -10,24 +10,36 @@ use geto::envfile::{EnvWord, parse_env_file, parse_env_word};
 use geto::text::printable;
 use geto::{Bring, Dependency, Error, ErrorKind, Patience, Script, Secret, Stdin, Task};
 
-use crate::args::{HomeArgs, RunArgs, SlotArgs, TaskArgs, WhatArgs, WhenFull};
+use crate::args::{HomeArgs, SlotArgs, TaskArgs, WhatArgs, WhenFull};
 
 /// Makes the task that the arguments describe. It may read stdin to its end.
-pub(crate) fn task(args: &RunArgs) -> Result<Task, Error> {
-    let (script, words) = script(&args.what, &args.task)?;
-    let script = limited(script, args)?;
+pub(crate) fn task(
+    what: &WhatArgs,
+    args: &TaskArgs,
+    home: &HomeArgs,
+    slot: Option<&SlotArgs>,
+) -> Result<Task, Error> {
+    let (script, words) = script(what, args)?;
+    let script = match &args.name {
+        Some(name) => script.named(name),
+        None => script,
+    };
     let mut task = Task::new(script);
     task.args = words.into_iter().map(OsString::into_vec).collect();
-    task.env = variables(&args.task)?;
-    task.dependencies = dependencies(&args.task)?;
-    task.timeout = args.task.timeout.filter(|timeout| !timeout.is_zero());
-    task.stdin = stdin(args.task.stdin.as_ref())?;
-    task.login = args.task.login;
-    task.leave = args.task.leave;
-    task.bring = bring(&args.home);
-    task.max_results = args.home.max_results;
-    task.slots = if args.slot.no_slot { 0 } else { args.slot.slots.unwrap_or(1) };
-    task.gpus = args.slot.gpus.unwrap_or(0);
+    task.env = variables(args)?;
+    task.dependencies = dependencies(args)?;
+    task.timeout = args.timeout.filter(|timeout| !timeout.is_zero());
+    task.stdin = stdin(args.stdin.as_ref())?;
+    task.login = args.login;
+    task.leave = args.leave;
+    task.bring = bring(home);
+    task.max_results = home.max_results;
+    task.slots = 0;
+    if let Some(slot) = slot {
+        task.script = limited(task.script, slot, args.name.is_none() && what.has_no_name())?;
+        task.slots = if slot.no_slot { 0 } else { slot.slots.unwrap_or(1) };
+        task.gpus = slot.gpus.unwrap_or(0);
+    }
     let invalid = |error| usage("the task can't be run").caused_by(error);
     task.check().map_err(invalid)?;
     Ok(task)
@@ -42,21 +54,17 @@ pub(crate) fn patience(args: &SlotArgs) -> Patience {
     }
 }
 
-/// Gives the script the name and the limit that the arguments say.
-fn limited(script: Script, args: &RunArgs) -> Result<Script, Error> {
-    let script = match (&args.task.name, &args.what, args.slot.max_concurrent) {
-        (Some(name), ..) => script.named(name),
+/// Gives the script the limit that the arguments say.
+fn limited(script: Script, args: &SlotArgs, is_nameless: bool) -> Result<Script, Error> {
+    match args.max_concurrent {
+        None => Ok(script),
         // Instances of one name are counted together: here the name says nothing.
-        (None, what, Some(_)) if what.has_no_name() => {
-            return Err(usage("a limit counts tasks of a name, and this one has none")
-                .with_hint("give it one with `-n NAME`"));
+        Some(_) if is_nameless => {
+            Err(usage("a limit counts tasks of a name, and this one has none")
+                .with_hint("give it one with `-n NAME`"))
         }
-        _ => script,
-    };
-    Ok(match args.slot.max_concurrent {
-        Some(limit) => script.max_concurrent(limit),
-        None => script,
-    })
+        Some(limit) => Ok(script.max_concurrent(limit)),
+    }
 }
 
 fn usage(message: impl Into<String>) -> Error {

@@ -60,5 +60,5 @@ pub use geto_core::{
 };
 pub use geto_core::{envfile, units};
 pub use probe::{Checkup, Fault, FaultKind, HostStatus, Observer};
-pub use run::{Canceller, Event, FilesHome, Results, Run};
+pub use run::{Canceller, EachEvent, Event, FilesHome, HostResult, Results, Run, RunEach};
 pub use stage::{Plan, PlannedDependency};

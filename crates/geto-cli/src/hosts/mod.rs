@@ -262,7 +262,7 @@ fn details(host: &Host, status: &HostStatus, printer: Printer) {
 
 /// Lets this process open as many files as it may: each host takes a few, and the usual limit is
 /// there for programs that can't count beyond 1024.
-fn allow_many_connections() {
+pub(crate) fn allow_many_connections() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends there")]
 
 mod deps;
+mod each;
 mod ending;
 mod fleet;
 mod help;

@@ -17,7 +17,7 @@ use crate::probe::{self, Checkup, HostStatus, Observer};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
 use crate::transport::{ConnectOptions, Pool, Transport};
-use crate::{Error, ErrorKind, Run};
+use crate::{Error, ErrorKind, Run, RunEach};
 
 /// All the hosts that this machine knows.
 ///
@@ -225,6 +225,17 @@ impl Fleet {
         self.run(task, Target::Among(hosts, pick))
     }
 
+    /// Runs `task` on each host of the fleet at once, without a slot; await the results.
+    pub fn run_on_each_host<'a>(&'a self, task: &Task) -> RunEach<'a> {
+        self.run_on_each(task, self.hosts.clone())
+    }
+
+    /// Runs `task` on each of `hosts` at once, which need not be of this fleet, without a slot;
+    /// await the results.
+    pub fn run_on_each<'a>(&'a self, task: &Task, hosts: Vec<Host>) -> RunEach<'a> {
+        RunEach::new(self, task, hosts)
+    }
+
     fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {
         let (cancel, _) = watch::channel(false);
         Run {
@@ -239,6 +250,7 @@ impl Fleet {
             follow: None,
             cancel,
             transport: None,
+            prepared: None,
         }
     }
 }

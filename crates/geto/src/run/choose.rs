@@ -61,9 +61,12 @@ impl Choice<'_> {
             Ok([host]) => host,
             Err(hosts) => return self.among(hosts, pick, follow).await,
         };
+        if let Some(transport) = transport {
+            return Ok(Chosen { host, transport, session: None });
+        }
         follow(Event::Connecting { host: host.name.clone() });
         let begun = Instant::now();
-        let transport = super::reach(&host, self.fleet, transport).await?;
+        let transport = self.fleet.connect(&host).await?;
         follow(Event::Connected { host: host.name.clone(), login: begun.elapsed() });
         Ok(Chosen { host, transport, session: None })
     }
@@ -270,7 +273,7 @@ pub(super) fn full(task: &Task, host: &str, busy: &Busy) -> Error {
 
 /// Connects to a host and asks how much of it is used.
 async fn candidate(fleet: &Fleet, host: Host, line: Vec<u8>) -> Result<Candidate, Error> {
-    let transport = super::reach(&host, fleet, None).await?;
+    let transport = fleet.connect(&host).await?;
     for opening in Opening::ALL {
         let mut session =
             Session::open(&*transport, &host.name, opening, Purpose::SlottedTask).await?;

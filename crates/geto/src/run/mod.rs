@@ -1,6 +1,7 @@
 //! One task on one host, end to end.
 
 mod choose;
+mod each;
 mod event;
 mod execute;
 mod files;
@@ -27,6 +28,7 @@ use self::finish::Destination;
 use self::input::Input;
 use self::store::Store;
 
+pub use each::{EachEvent, HostResult, RunEach};
 pub use event::Event;
 pub use report::{FilesHome, Results};
 
@@ -56,6 +58,28 @@ pub struct Run<'a> {
     pub(crate) follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
     pub(crate) cancel: watch::Sender<bool>,
     pub(crate) transport: Option<Arc<dyn Transport>>,
+    /// What was read here already, when the task runs on more than one host.
+    pub(crate) prepared: Option<Prepared>,
+}
+
+/// What is read here before a task is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    input: Input,
+    plan: StagePlan,
+}
+
+impl Prepared {
+    /// Checks the task, and reads what belongs to it.
+    ///
+    /// # Errors
+    /// Of kind [`Usage`](ErrorKind::Usage), when something can't be read or sent.
+    async fn of(task: &Task) -> Result<Self, Error> {
+        let invalid =
+            |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
+        task.check().map_err(invalid)?;
+        Ok(Self { input: Input::of(task).await?, plan: StagePlan::of(task).await? })
+    }
 }
 
 /// Where a task is to run.
@@ -109,6 +133,7 @@ impl<'a> Run<'a> {
     }
 
     /// Uses `transport` instead of connecting to the host: a live connection, or a way of one's own.
+    /// Nothing is told of connecting then.
     pub fn over(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
@@ -171,11 +196,10 @@ impl<'a> IntoFuture for Run<'a> {
 impl Run<'_> {
     async fn execute(mut self) -> Result<Results, Error> {
         let (hosts, pick) = self.target.clone().candidates(self.fleet).await?;
-        let invalid =
-            |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
-        self.task.check().map_err(invalid)?;
-        let input = Input::of(self.task).await?;
-        let plan = StagePlan::of(self.task).await?;
+        let Prepared { input, plan } = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => Prepared::of(self.task).await?,
+        };
         let store = Store::create(self.fleet.local_work_path(), self.id, self.task.max_results)?;
         let mut follow = self.follow.take().unwrap_or_else(|| Box::new(drop));
         let mut cancel = self.cancel.subscribe();
@@ -206,16 +230,5 @@ impl Run<'_> {
         };
         let ended = execution.run(&*transport).await?;
         execution.finish(&*transport, ended, &destination).await
-    }
-}
-
-async fn reach(
-    host: &Host,
-    fleet: &Fleet,
-    transport: Option<Arc<dyn Transport>>,
-) -> Result<Arc<dyn Transport>, Error> {
-    match transport {
-        Some(transport) => Ok(transport),
-        None => fleet.connect(host).await,
     }
 }
