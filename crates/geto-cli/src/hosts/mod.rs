@@ -208,7 +208,7 @@ impl<'a> Shown<'a> {
                 && !self.rows[index]
             {
                 self.rows[index] = true;
-                self.listing.add(&Row { host: &self.hosts[index], state: answer.state() });
+                self.add(index, answer);
             }
         }
         write_stdout(self.listing.new_lines().as_bytes())
@@ -217,8 +217,13 @@ impl<'a> Shown<'a> {
     /// Shows one more.
     fn row(&mut self, index: usize, answer: &Answer) -> io::Result<()> {
         self.rows[index] = true;
-        self.listing.add(&Row { host: &self.hosts[index], state: answer.state() });
+        self.add(index, answer);
         write_stdout(self.listing.new_lines().as_bytes())
+    }
+
+    fn add(&mut self, index: usize, answer: &Answer) {
+        let verbose = self.printer.is_verbose();
+        self.listing.add(&Row { host: &self.hosts[index], state: answer.state(), verbose });
     }
 }
 

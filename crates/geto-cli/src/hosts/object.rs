@@ -12,7 +12,10 @@ pub(super) fn object(host: &Host, answer: &Answer) -> Value {
     let mut object = match &answer.status {
         Ok(status) => json!({
             "host": host.name, "address": address(host), "state": "ready",
-            "login": status.login.as_secs_f64(), "load": status.load,
+            "login": status.login.as_secs_f64(), "slots": status.slots,
+            "slots_taken": status.slots.map(|_| status.slots_taken),
+            "waiting": status.slots.map(|_| status.waiting),
+            "running": status.slots.map(|_| &status.running), "load": status.load,
             "processors": status.processors, "free_memory": status.free_memory,
             "gpus": gpus(host, status), "free_disk": status.free_disk,
             "system": status.system, "shell": status.shell, "user": status.user,

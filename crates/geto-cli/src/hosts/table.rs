@@ -1,15 +1,22 @@
 //! The table of hosts.
 
+use std::cmp::Reverse;
+
 use comfy_table::{Table, presets};
 use geto::units::human_bytes;
 use geto::{Error, Host, HostStatus, TransportKind};
 
 use crate::printer::kind_name;
 
+/// More scripts than these are not named in a row.
+const NAMED: usize = 4;
+
 /// One host in the table.
 pub(crate) struct Row<'a> {
     pub(crate) host: &'a Host,
     pub(crate) state: State<'a>,
+    /// Whether tasks are named.
+    pub(crate) verbose: bool,
 }
 
 /// What is known of a host.
@@ -29,6 +36,10 @@ const COLUMNS: &[Column] = &[
     Column("ADDRESS", |row| address(row.host)),
     Column("STATE", |row| row.state.name()),
     Column("LOGIN", |row| row.ready(|status| Some(format!("{} ms", status.login.as_millis())))),
+    Column("SLOTS", |row| {
+        row.ready(|status| Some(format!("{}/{}", status.slots_taken, status.slots?)))
+    }),
+    Column("RUNNING", |row| row.ready(|status| running(status, row.verbose))),
     Column("LOAD", |row| row.ready(|status| Some(format!("{:.2}", status.load?)))),
     Column("CPUS", |row| row.ready(|status| Some(status.processors?.to_string()))),
     Column("FREE MEMORY", |row| row.ready(|status| Some(human_bytes(status.free_memory?)))),
@@ -91,6 +102,28 @@ impl Listing {
         self.taken = lines.len();
         text
     }
+}
+
+/// How many tasks run that have a slot, by the names of their scripts when `verbose`.
+fn running(status: &HostStatus, verbose: bool) -> Option<String> {
+    status.slots?;
+    let mut names: Vec<_> = status.running.iter().collect();
+    let count: u32 = status.running.values().sum();
+    let waiting = match status.waiting {
+        0 => String::new(),
+        waiting => format!(", {waiting} waiting"),
+    };
+    if !verbose || names.is_empty() {
+        return Some(format!("{count}{waiting}"));
+    }
+    names.sort_by_key(|(name, count)| (Reverse(**count), *name));
+    let more: u32 = names.iter().skip(NAMED).map(|(_, count)| *count).sum();
+    let mut words: Vec<_> =
+        names.iter().take(NAMED).map(|(name, count)| format!("{count} {name}")).collect();
+    if more > 0 {
+        words.push(format!("{more} others"));
+    }
+    Some(format!("{}{waiting}", words.join(", ")))
 }
 
 /// How many GPUs a host has: what geto.ini says, or the host.

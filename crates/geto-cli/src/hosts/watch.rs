@@ -120,7 +120,7 @@ impl Screen<'_> {
         if printer.form() == Form::Json {
             return Ok(());
         }
-        let table = self.table(round);
+        let table = self.table(round, printer.is_verbose());
         let stdout = rustix::stdio::stdout();
         let text = match termios::isatty(stdout).then(|| termios::tcgetwinsize(stdout)) {
             // Each question is asked once, and the table is drawn again soon.
@@ -134,12 +134,12 @@ impl Screen<'_> {
     }
 
     /// The hosts that are ready, those that are waited for, and the others.
-    fn table(&self, round: u64) -> String {
+    fn table(&self, round: u64, verbose: bool) -> String {
         let mut rows: Vec<Row<'_>> = self
             .hosts
             .iter()
             .zip(&self.latest)
-            .map(|(host, heard)| Row { host, state: state(heard.as_ref(), round) })
+            .map(|(host, heard)| Row { host, state: state(heard.as_ref(), round), verbose })
             .collect();
         rows.sort_by_key(|row| match row.state {
             State::Ready(_) => 0,

@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Stdio};
 use std::thread;
 
-use geto_testkit::{Proxy, Sshd, program};
+use geto_testkit::{Machine, Proxy, Sshd, program};
 use serde_json::Value;
 
+use crate::slots::{end, hold, open_gate};
 use crate::support::World;
 
 /// Writes a program into a directory of programs, and returns a PATH that has it first.
@@ -75,6 +76,8 @@ fn hosts_are_shown_with_what_is_wrong_with_them() {
         "ADDRESS",
         "STATE",
         "LOGIN",
+        "SLOTS",
+        "RUNNING",
         "LOAD",
         "CPUS",
         "FREE MEMORY",
@@ -117,6 +120,37 @@ fn a_host_says_what_it_has() {
     // geto.ini knows better.
     world.env.write_geto_ini(&format!("{ini}[server1]\ngpus=5\n"));
     assert_eq!(objects(&world.geto(&["hosts", "--json"]).text())[0]["gpus"], 5);
+}
+
+#[test]
+fn what_all_users_run_is_counted() {
+    let world = World::new();
+    let servers = [
+        Sshd::builder().name("root").start(),
+        Sshd::builder().name("alice").machine(Machine::new().user("alice")).start(),
+    ];
+    let ini = world.env.use_servers(&[&servers[0], &servers[1]]);
+    world.env.write_geto_ini(&format!("{ini}[root]\nslots=4\n[alice]\nslots=4\n"));
+    let shown = |option: &str| -> Vec<Vec<String>> {
+        let ran = world.geto(&["hosts", option]);
+        let rows = ran.text().lines().skip(1).map(|line| words(line)[4..6].join("|")).collect();
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        vec![rows]
+    };
+    assert_eq!(shown("-v"), [["0/4|0", "0/4|0"]]);
+    let first = hold(&world, &["-H", "root", "--slots", "2"]).0;
+    let second = hold(&world, &["-H", "alice"]).0;
+    let mut waits = world.start(&["run", "-H", "root", "--slots", "2", "-c", ":"]);
+    read_until(waits.stderr.as_mut().unwrap(), "waiting: ");
+    assert_eq!(shown("-v"), [["3/4|2 render, 1 waiting", "3/4|2 render, 1 waiting"]]);
+    assert_eq!(shown("-q"), [["3/4|2, 1 waiting", "3/4|2, 1 waiting"]]);
+    let object = &objects(&world.geto(&["hosts", "-H", "root", "--json"]).text())[0];
+    assert_eq!((&object["slots"], &object["slots_taken"]), (&4.into(), &3.into()));
+    assert_eq!((&object["running"]["render"], &object["waiting"]), (&2.into(), &1.into()));
+    open_gate(&world);
+    for child in [first, second, waits] {
+        end(child);
+    }
 }
 
 #[test]

@@ -163,6 +163,39 @@ fn a_logind_that_ends_what_a_session_leaves_is_told() {
     assert_eq!(kinds(&check(&server, "/srv/geto")), ["volatile"]);
 }
 
+#[test]
+fn a_lock_path_that_can_not_be_shared_is_told() {
+    let server = start(Machine::new().tmpfs("/srv", 2 << 30));
+    let world = World::new();
+    let ini = world.env.use_servers(&[&server]);
+    world.env.write_geto_ini(&ini.replace("[geto]\n", "[geto]\nremote_work_path=/srv/geto\n"));
+    std::os::unix::fs::symlink("/tmp", world.env.tmp().join("geto_lock")).unwrap();
+    let ran = world.geto(&["hosts", "--check", "--json"]);
+    let lines = faults(&ran);
+    let said = lines.lines().last().unwrap();
+    assert!(said.starts_with("lock: tasks can't be counted, and get no slot: /"), "{said}");
+    assert!(said.contains("geto_lock: is a symbolic link, which could lead anywhere"), "{said}");
+    assert!(said.ends_with("set another `remote_lock_path` in geto.ini, or pass `--no-slot`"));
+    assert_eq!(object(&ran)["slots"], Value::Null);
+    // It is a host all the same.
+    let ran = world.geto(&["hosts"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert!(ran.text().contains("?"), "{ran:?}");
+}
+
+#[test]
+fn a_server_that_takes_few_channels_is_told() {
+    let machine = Machine::new().tmpfs("/srv", 2 << 30);
+    for (limit, told) in [(1, true), (3, true), (10, false)] {
+        let server = Sshd::builder().name("server1").machine(machine.clone());
+        let server = server.config(&format!("MaxSessions {limit}")).start();
+        let said = faults(&check(&server, "/srv/geto"));
+        let text = format!("max-sessions: its server takes {limit} channels on a connection");
+        assert_eq!(said.contains(&text), told, "{said}");
+        assert_eq!(server.log().matches("Accepted publickey").count(), 1, "{}", server.log());
+    }
+}
+
 /// The hint of the one host, which is down with `state`, by each way to reach it; and the causes.
 fn down(world: &World, ini: &str, state: &str) -> Vec<(String, String)> {
     let mut said = Vec::new();

@@ -9,7 +9,7 @@ use geto_testkit::{Machine, Server, Sshd, set_mode};
 use crate::support::World;
 
 /// Runs one that says where it is and goes on when `gate` is there; returns when it has said so.
-fn hold(world: &World, args: &[&str]) -> (Child, String) {
+pub(crate) fn hold(world: &World, args: &[&str]) -> (Child, String) {
     let gate = world.env.cwd().join("gate").display().to_string();
     let script = "echo $GETO_HOST; until [ -e $GATE ]; do sleep 0.02; done";
     let gate = format!("GATE={gate}");
@@ -20,13 +20,13 @@ fn hold(world: &World, args: &[&str]) -> (Child, String) {
     (child, line.trim().to_owned())
 }
 
-fn end(mut child: Child) -> (Option<i32>, String) {
+pub(crate) fn end(mut child: Child) -> (Option<i32>, String) {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     (child.wait().unwrap().code(), text)
 }
 
-fn open_gate(world: &World) {
+pub(crate) fn open_gate(world: &World) {
     world.env.file("gate", "");
 }
 

@@ -37,6 +37,14 @@ impl SlotRequest<'_> {
         request(&words)
     }
 
+    /// Writes a request `status` of somebody who wants nothing but to know.
+    pub fn question(host: &Host) -> Vec<u8> {
+        let mut words = vec![b"status".to_vec()];
+        words.push([b"lock=", host.remote_lock_path.as_bytes()].concat());
+        words.extend(host.slots.map(|slots| format!("have={slots}").into_bytes()));
+        request(&words)
+    }
+
     /// What the task wants, as words of a request.
     pub(super) fn words(&self) -> Vec<Vec<u8>> {
         let Self { host, task, patience } = self;

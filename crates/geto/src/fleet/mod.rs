@@ -107,6 +107,12 @@ impl Fleet {
         self.pool.max_sessions(host)
     }
 
+    /// How many of `most` channels more the connection to `host` takes; `None` when it takes all, or
+    /// there is none whose channels are counted.
+    pub(crate) async fn count_channels(&self, host: &Host, most: usize) -> Option<usize> {
+        self.pool.count_channels(host, most).await
+    }
+
     /// Returns a way to `host`: the fleet's connection to it, made if there is none that lives.
     pub(crate) async fn connect(&self, host: &Host) -> Result<Arc<dyn Transport>, Error> {
         self.pool.connect(host, &self.connect_options).await
@@ -148,8 +154,8 @@ impl Fleet {
         })
     }
 
-    /// Asks `host` what it is like, by the fleet's connection to it. It leaves nothing there but the
-    /// work path.
+    /// Asks `host` what it is like, by the fleet's connection to it. It leaves nothing there but work
+    /// path and lock path.
     ///
     /// # Errors
     /// When the host can't be reached or logged into, or its shell does not do what geto needs.

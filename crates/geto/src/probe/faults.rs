@@ -51,6 +51,10 @@ pub enum FaultKind {
     LowDisk,
     /// logind ends the processes of a session that ends.
     Logind,
+    /// Tasks can't be counted, so none gets a slot.
+    Lock,
+    /// The server takes few channels on a connection.
+    MaxSessions,
 }
 
 impl FaultKind {
@@ -65,6 +69,8 @@ impl FaultKind {
             Self::Cleaned => "cleaned",
             Self::LowDisk => "low-disk",
             Self::Logind => "logind",
+            Self::Lock => "lock",
+            Self::MaxSessions => "max-sessions",
         }
     }
 }
@@ -79,6 +85,8 @@ pub(super) struct Finding {
     filesystem: String,
     noexec: bool,
     logind: String,
+    /// How many channels the server takes on a connection, where it takes fewer than by default.
+    pub(super) max_sessions: Option<usize>,
 }
 
 impl Finding {
@@ -115,6 +123,23 @@ impl Checkup {
                      /etc/systemd/logind.conf",
                     status.user
                 ),
+            ));
+        }
+        if let Some(why) = &status.uncounted {
+            faults.push(Fault::new(
+                FaultKind::Lock,
+                format!("tasks can't be counted, and get no slot: {why}"),
+                "set another `remote_lock_path` in geto.ini, or pass `--no-slot`",
+            ));
+        }
+        if let Some(found) = finding.max_sessions {
+            faults.push(Fault::new(
+                FaultKind::MaxSessions,
+                format!(
+                    "its server takes {found} channels on a connection (`MaxSessions`), and \
+                         each task needs one: more tasks at once cost further logins"
+                ),
+                "set `MaxSessions 10`, or more, in its sshd_config",
             ));
         }
         Self { status, faults }

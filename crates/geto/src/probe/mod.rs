@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geto_core::Host;
-use geto_core::wire::Reply;
+use geto_core::wire::{Reply, SlotRequest};
 
 use self::faults::Finding;
 pub use self::faults::{Checkup, Fault, FaultKind};
@@ -21,10 +21,12 @@ use crate::{Error, ErrorKind, Fleet};
 
 /// A host that geto is logged into, to be asked again and again what it is like.
 ///
-/// Dropping it ends the connection. Nothing is left on the host but the work path.
+/// Dropping it ends the connection. Nothing is left on the host but work path and lock path.
 #[derive(Debug)]
 pub struct Observer {
     session: Session,
+    /// The request for what its slots are at.
+    question: Vec<u8>,
     opening: Opening,
     login: Duration,
     /// What was told once, before all facts.
@@ -43,7 +45,10 @@ enum Questions {
     FactsAndCheck,
 }
 
-/// Connects to `host`, asks what it is like, and leaves nothing there but the work path.
+/// How many channels a check asks a server for: what sshd takes by itself.
+const CHANNELS: usize = 10;
+
+/// Connects to `host`, asks what it is like, and leaves nothing there but work path and lock path.
 pub(crate) async fn probe(host: &Host, fleet: &Fleet) -> Result<HostStatus, Error> {
     observe(host, fleet).await?.status().await
 }
@@ -58,7 +63,10 @@ pub(crate) async fn check(host: &Host, fleet: &Fleet) -> Result<Checkup, Error> 
     let checking = async {
         let mut observer = Observer::open(host, fleet, Questions::FactsAndCheck).await?;
         let status = observer.status().await?;
-        let finding = observer.finding().await?;
+        let mut finding = observer.finding().await?;
+        // One is the session's own.
+        let more = fleet.count_channels(host, CHANNELS - 1).await;
+        finding.max_sessions = more.map(|more| more + 1);
         Ok(Checkup::of(status, &finding))
     };
     Box::pin(checking).await.map_err(|error| advice::advise(error, host))
@@ -72,6 +80,8 @@ impl Observer {
             let mut session =
                 Session::open(&*transport, &host.name, opening, Purpose::Questions).await?;
             session.request(["work", &host.remote_work_path]).await;
+            let question = SlotRequest::question(host);
+            session.send(question.clone()).await;
             session.request(["facts"]).await;
             if questions == Questions::FactsAndCheck {
                 session.request(["check"]).await;
@@ -81,6 +91,7 @@ impl Observer {
                 Next::Reply(Reply::Hello) => {
                     return Ok(Self {
                         session,
+                        question,
                         opening,
                         login: begun.elapsed(),
                         known: HostStatus::default(),
@@ -106,14 +117,14 @@ impl Observer {
     /// What was answered is lost when the call is dropped; the next one waits for all of it again.
     pub async fn status(&mut self) -> Result<HostStatus, Error> {
         if !self.asked {
+            self.session.send(self.question.clone()).await;
             self.session.request(["facts"]).await;
             self.asked = true;
         }
         let mut status = self.known.clone();
         status.login = self.login;
         status.noise = self.session.noise();
-        let told = |name: &str, value: &str| status.learn(name, value);
-        self.listen("facts", told).await?;
+        self.listen("facts", |reply| status.hear(reply)).await?;
         self.asked = false;
         self.known.work_path.clone_from(&status.work_path);
         Ok(status)
@@ -122,12 +133,17 @@ impl Observer {
     /// Reads what the request `check` has found.
     async fn finding(&mut self) -> Result<Finding, Error> {
         let mut finding = Finding::new(self.opening == Opening::Stepwise);
-        self.listen("checked", |name, value| finding.learn(name, value)).await?;
+        let learn = |reply| {
+            if let Reply::Fact { name, value } = reply {
+                finding.learn(&name, &value);
+            }
+        };
+        self.listen("checked", learn).await?;
         Ok(finding)
     }
 
-    /// Hands facts to `learn` until the one that is the `last`.
-    async fn listen(&mut self, last: &str, mut learn: impl FnMut(&str, &str)) -> Result<(), Error> {
+    /// Hands replies to `learn` until the fact that is the `last`.
+    async fn listen(&mut self, last: &str, mut learn: impl FnMut(Reply)) -> Result<(), Error> {
         let mut latest = "hello".to_owned();
         let patience = self.patience;
         let listening = async {
@@ -135,18 +151,20 @@ impl Observer {
                 match self.session.next().await? {
                     Next::Reply(Reply::FactsEnd) if last == "facts" => return Ok(()),
                     Next::Reply(Reply::Fact { name, .. }) if name == last => return Ok(()),
-                    Next::Reply(Reply::Fact { name, value }) => {
-                        learn(&name, &value);
-                        latest = name;
-                    }
-                    Next::Reply(Reply::Error { text, .. }) => {
+                    // A host where nobody can count is good for tasks that take no slot.
+                    Next::Reply(Reply::Error { kind, text }) if kind != "lock" => {
                         return Err(self
                             .session
                             .error(ErrorKind::Host, "failed to use the work path")
                             .caused_by(printable(text.as_bytes()))
                             .with_hint("set `remote_work_path` in geto.ini"));
                     }
-                    Next::Reply(_) => {}
+                    Next::Reply(reply) => {
+                        if let Reply::Fact { name, .. } = &reply {
+                            latest.clone_from(name);
+                        }
+                        learn(reply);
+                    }
                     Next::Again | Next::End(_) => return Err(no_answer(&self.session)),
                 }
             }

@@ -1,6 +1,9 @@
 //! What a host says of itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use geto_core::wire::Reply;
 
 use crate::text::printable;
 
@@ -18,6 +21,16 @@ pub struct HostStatus {
     pub free_memory: Option<u64>,
     /// How many GPUs the programs of their vendors know; 0 where there is no such program.
     pub gpus: u32,
+    /// How many slots there are; unknown where nobody can count.
+    pub slots: Option<u32>,
+    /// How many of them are taken, by tasks of all users and origins.
+    pub slots_taken: u32,
+    /// How many tasks wait for a slot.
+    pub waiting: u32,
+    /// How many tasks with a slot run, by the names of their scripts.
+    pub running: BTreeMap<String, u32>,
+    /// Why nobody can count tasks there.
+    pub uncounted: Option<String>,
     /// How many bytes are free at the work path, where the host can tell.
     pub free_disk: Option<u64>,
     /// Kernel, release and machine, as `uname -srm` says.
@@ -35,6 +48,24 @@ pub struct HostStatus {
 }
 
 impl HostStatus {
+    /// Takes one reply; those that tell nothing of a host are dropped.
+    pub(super) fn hear(&mut self, reply: Reply) {
+        match reply {
+            Reply::Fact { name, value } => self.learn(&name, &value),
+            Reply::Running(names) => {
+                for name in names {
+                    *self.running.entry(printable(name.as_bytes())).or_default() += 1;
+                }
+            }
+            Reply::Load(load) => {
+                self.slots = Some(load.slots);
+                (self.slots_taken, self.waiting) = (load.taken, load.waiting);
+            }
+            Reply::Error { text, .. } => self.uncounted = Some(printable(text.as_bytes())),
+            _ => {}
+        }
+    }
+
     /// Takes one fact; unknown ones are dropped.
     pub(super) fn learn(&mut self, name: &str, value: &str) {
         let value = printable(value.as_bytes());

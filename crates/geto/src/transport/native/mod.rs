@@ -78,6 +78,24 @@ impl NativeTransport {
         Err(failure::of_channel(&failed, &self.connection).on_host(&self.host))
     }
 
+    /// How many of `most` channels more the server takes here; `None` when it takes all, or can't
+    /// be asked. Nothing is run on them.
+    pub(super) async fn count_channels(&self, most: usize) -> Option<usize> {
+        let connection = Arc::clone(&self.connection);
+        // To its end in any case: a channel that is opened and forgotten stays open.
+        let counting = tokio::spawn(async move {
+            let asked = (0..most).map(|_| connection.handle.channel_open_session());
+            let answers = futures_util::future::join_all(asked).await;
+            let mut open = 0;
+            for channel in answers.into_iter().flatten() {
+                open += 1;
+                drop(channel.close().await);
+            }
+            (!connection.handle.is_closed() && open < most).then_some(open)
+        });
+        counting.await.ok().flatten()
+    }
+
     /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.connection.handle.is_closed()

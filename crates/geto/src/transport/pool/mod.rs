@@ -129,6 +129,14 @@ impl Pool {
         entry.and_then(|(_, entry)| entry.shared.max_sessions())
     }
 
+    /// How many of `most` channels more the connection to `host` takes; `None` when it takes all,
+    /// or there is none whose channels are counted.
+    pub(crate) async fn count_channels(&self, host: &Host, most: usize) -> Option<usize> {
+        let identity = Identity::of(host);
+        let shared = self.hosts().entries.get(&identity).map(|entry| Arc::clone(&entry.shared));
+        shared?.count_channels(most).await
+    }
+
     fn release(&self, identity: &Identity) {
         let mut gone = Vec::new();
         {

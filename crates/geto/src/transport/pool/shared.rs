@@ -92,6 +92,15 @@ impl Shared {
         self.state().max_sessions()
     }
 
+    /// How many of `most` channels more its connection takes; `None` when it takes all.
+    pub(super) async fn count_channels(&self, most: usize) -> Option<usize> {
+        let connection = self.state().living().next().map(|(connection, _)| Arc::clone(connection));
+        match &*connection? {
+            Reached::Native(native) => native.count_channels(most).await,
+            Reached::Other(_) => None,
+        }
+    }
+
     /// The count of a connection's bytes is a channel's only while nothing else uses it.
     pub(super) fn bytes_sent(&self) -> Option<u64> {
         let state = self.state();
