@@ -3,8 +3,8 @@
 use std::error::Error as _;
 use std::io;
 
+use geto::Error;
 use geto::text::printable;
-use geto::{Error, ErrorKind};
 use serde::Serialize;
 
 use crate::args::OutputArgs;
@@ -186,7 +186,7 @@ impl Printer {
 pub(crate) fn error_object(error: &Error) -> impl Serialize {
     ErrorObject {
         event: "error",
-        kind: kind_name(error.kind()),
+        kind: error.kind().name(),
         message: error.to_string(),
         host: error.host(),
         task: error.task().map(|task| task.to_string()),
@@ -212,22 +212,4 @@ pub(crate) fn causes(error: &Error) -> Vec<String> {
         cause = error.source();
     }
     texts
-}
-
-/// The name of a kind of error in objects.
-pub(crate) fn kind_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Usage => "usage",
-        ErrorKind::Unreachable => "unreachable",
-        ErrorKind::HostKey => "host-key",
-        ErrorKind::Authentication => "authentication",
-        ErrorKind::Host => "host",
-        ErrorKind::NotStarted => "not-started",
-        ErrorKind::Full => "full",
-        ErrorKind::Cancelled => "cancelled",
-        ErrorKind::Lost => "lost",
-        ErrorKind::Results => "results",
-        ErrorKind::Local => "local",
-        _ => "other",
-    }
 }

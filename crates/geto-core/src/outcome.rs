@@ -67,6 +67,17 @@ impl Outcome {
         }
     }
 
+    /// Its kind, as in `outcome.json`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Exited { .. } => "exited",
+            Self::Signalled { .. } => "signalled",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+            Self::Lost { .. } => "lost",
+        }
+    }
+
     /// Returns true when the script ended by itself with exit code 0.
     pub fn success(&self) -> bool {
         *self == Self::Exited { code: 0 }

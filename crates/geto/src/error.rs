@@ -52,6 +52,44 @@ pub enum ErrorKind {
     Local,
 }
 
+impl ErrorKind {
+    const ALL: [Self; 11] = [
+        Self::Usage,
+        Self::Unreachable,
+        Self::HostKey,
+        Self::Authentication,
+        Self::Host,
+        Self::NotStarted,
+        Self::Full,
+        Self::Cancelled,
+        Self::Lost,
+        Self::Results,
+        Self::Local,
+    ];
+
+    /// Its name in objects and in the ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Unreachable => "unreachable",
+            Self::HostKey => "host-key",
+            Self::Authentication => "authentication",
+            Self::Host => "host",
+            Self::NotStarted => "not-started",
+            Self::Full => "full",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+            Self::Results => "results",
+            Self::Local => "local",
+        }
+    }
+
+    /// Returns the kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 impl Error {
     /// Makes an error of `kind`; `message` says what failed, in lower case and without a stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

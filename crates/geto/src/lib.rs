@@ -39,6 +39,7 @@
 
 mod error;
 mod fleet;
+mod ledger;
 mod probe;
 mod results;
 mod run;
@@ -59,6 +60,7 @@ pub use geto_core::{
     Task, TaskId, TransportKind,
 };
 pub use geto_core::{envfile, units};
+pub use ledger::{Ledger, LedgerEnd, LedgerEntry, LedgerFilter, LedgerHost};
 pub use probe::{Checkup, Fault, FaultKind, HostStatus, Observer};
 pub use run::{Canceller, EachEvent, Event, FilesHome, HostResult, Results, Run, RunEach};
 pub use stage::{Plan, PlannedDependency};

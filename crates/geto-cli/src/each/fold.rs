@@ -13,7 +13,7 @@ use similar::TextDiff;
 
 use super::names::fold;
 use crate::output::{Output, Stream};
-use crate::printer::{Printer, causes, kind_name};
+use crate::printer::{Printer, causes};
 
 /// Larger outputs are not compared line by line.
 const DIFF_MAX: u64 = 4 << 20;
@@ -93,7 +93,7 @@ impl Folder {
     }
 
     fn add_fault(&mut self, host: String, error: &Error) {
-        let (kind, causes, hint) = (kind_name(error.kind()), causes(error), error.hint());
+        let (kind, causes, hint) = (error.kind().name(), causes(error), error.hint());
         let same = self.faults.iter_mut().find(|fault| {
             (fault.kind, fault.hint.as_deref()) == (kind, hint) && fault.causes == causes
         });

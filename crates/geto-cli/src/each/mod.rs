@@ -27,7 +27,7 @@ use crate::events::{Whereabouts, files_line, line, merge, object, results_object
 use crate::exit;
 use crate::hosts::allow_many_connections;
 use crate::output::{Output, Stream};
-use crate::printer::{Form, Printer, error_object, kind_name};
+use crate::printer::{Form, Printer, error_object};
 use crate::prompt::is_asking;
 use crate::signals::Signals;
 use crate::task::task;
@@ -403,7 +403,7 @@ fn tell(results: &[HostResult], time: Duration, printer: Printer) {
                 Outcome::Exited { code } => format!("exit code {code}"),
                 outcome => outcome.to_string(),
             },
-            Err(error) => kind_name(error.kind()).replace('-', " "),
+            Err(error) => error.kind().name().replace('-', " "),
         };
         *ways.entry(way).or_default() += 1;
     }

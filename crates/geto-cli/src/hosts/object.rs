@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use super::table::{address, gpus};
-use crate::printer::{causes, kind_name};
+use crate::printer::causes;
 
 /// Makes an object of what a host answered; docs/json.md describes it.
 pub(super) fn object(host: &Host, answer: &Answer) -> Value {
@@ -22,7 +22,7 @@ pub(super) fn object(host: &Host, answer: &Answer) -> Value {
             "work_path": status.work_path, "missing": status.missing, "noise": status.noise,
         }),
         Err(error) => json!({
-            "host": host.name, "address": address(host), "state": kind_name(error.kind()),
+            "host": host.name, "address": address(host), "state": error.kind().name(),
             "message": error.to_string(), "causes": causes(error), "hint": error.hint(),
         }),
     };

@@ -6,8 +6,6 @@ use comfy_table::{Table, presets};
 use geto::units::human_bytes;
 use geto::{Error, Host, HostStatus, TransportKind};
 
-use crate::printer::kind_name;
-
 /// More scripts than these are not named in a row.
 const NAMED: usize = 4;
 
@@ -55,7 +53,7 @@ impl State<'_> {
         match self {
             Self::Waiting => "waiting".to_owned(),
             Self::Ready(_) => "ready".to_owned(),
-            Self::Down(error) => kind_name(error.kind()).replace('-', " "),
+            Self::Down(error) => error.kind().name().replace('-', " "),
         }
     }
 }

@@ -43,7 +43,14 @@ impl World {
 
     /// The directories of results.
     pub(crate) fn results(&self) -> Vec<PathBuf> {
-        entries(&self.env.state_home().join("geto"))
+        let mut paths = entries(&self.local_work_path());
+        paths.retain(|path| path.is_dir());
+        paths
+    }
+
+    /// Where results and the ledger are.
+    pub(crate) fn local_work_path(&self) -> PathBuf {
+        self.env.state_home().join("geto")
     }
 
     /// The only directory of results.

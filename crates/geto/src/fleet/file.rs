@@ -49,6 +49,7 @@ impl Fleet {
             config_path: Some(path.to_owned()),
             connect_options: ConnectOptions::default(),
             pool: Arc::default(),
+            ledger_writer: Arc::default(),
         })
     }
 
@@ -71,6 +72,7 @@ impl Fleet {
                 config_path: None,
                 connect_options: ConnectOptions::default(),
                 pool: Arc::default(),
+                ledger_writer: Arc::default(),
             }),
         }
     }

@@ -13,6 +13,7 @@ use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
 use self::aliases::SshAliases;
+use crate::ledger::{Ledger, LedgerWriter};
 use crate::probe::{self, Checkup, HostStatus, Observer};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
@@ -51,8 +52,9 @@ pub struct Fleet {
     settings: Settings,
     config_path: Option<PathBuf>,
     connect_options: ConnectOptions,
-    /// Clones share it.
+    /// Clones share both.
     pool: Arc<Pool>,
+    ledger_writer: Arc<LedgerWriter>,
 }
 
 impl Fleet {
@@ -64,6 +66,7 @@ impl Fleet {
             config_path: None,
             connect_options: ConnectOptions::default(),
             pool: Arc::default(),
+            ledger_writer: Arc::default(),
         }
     }
 
@@ -85,6 +88,14 @@ impl Fleet {
     /// Where results are kept here.
     pub fn local_work_path(&self) -> &Path {
         &self.settings.local_work_path
+    }
+
+    /// Opens the ledger of what this machine has started, when there is one.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn ledger(&self) -> Result<Option<Ledger>, Error> {
+        Ledger::open_existing(self.local_work_path())
     }
 
     /// How hosts are connected to.
@@ -111,6 +122,11 @@ impl Fleet {
     /// there is none whose channels are counted.
     pub(crate) async fn count_channels(&self, host: &Host, most: usize) -> Option<usize> {
         self.pool.count_channels(host, most).await
+    }
+
+    /// The thread that writes to the ledger.
+    pub(crate) fn ledger_writer(&self) -> Arc<LedgerWriter> {
+        Arc::clone(&self.ledger_writer)
     }
 
     /// Returns a way to `host`: the fleet's connection to it, made if there is none that lives.

@@ -7,6 +7,7 @@ mod execute;
 mod files;
 mod finish;
 mod input;
+mod record;
 mod report;
 mod store;
 
@@ -26,6 +27,7 @@ use self::choose::{Choice, Chosen};
 use self::execute::{Execution, Progress};
 use self::finish::Destination;
 use self::input::Input;
+use self::record::Record;
 use self::store::Store;
 
 pub use each::{EachEvent, HostResult, RunEach};
@@ -201,6 +203,7 @@ impl Run<'_> {
             None => Prepared::of(self.task).await?,
         };
         let store = Store::create(self.fleet.local_work_path(), self.id, self.task.max_results)?;
+        let record = Record::of(self.id, self.fleet);
         let mut follow = self.follow.take().unwrap_or_else(|| Box::new(drop));
         let mut cancel = self.cancel.subscribe();
         let destination =
@@ -215,6 +218,7 @@ impl Run<'_> {
             }
         };
         let Chosen { host, transport, session } = chosen;
+        let follow = record.start(self.task, &host, follow).await;
         let mut execution = Execution {
             host: &host,
             session,
@@ -228,7 +232,11 @@ impl Run<'_> {
             cancel,
             progress: Progress::default(),
         };
-        let ended = execution.run(&*transport).await?;
-        execution.finish(&*transport, ended, &destination).await
+        let ended = match execution.run(&*transport).await {
+            Ok(ended) => execution.finish(&*transport, ended, &destination).await,
+            Err(error) => Err(error),
+        };
+        record.end(&ended, destination.keep, &mut execution.follow).await;
+        ended
     }
 }

@@ -8,6 +8,7 @@ mod each;
 mod ending;
 mod hostile;
 mod hosts;
+mod ledger;
 mod link;
 mod shells;
 mod slots;

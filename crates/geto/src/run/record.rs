@@ -1,0 +1,75 @@
+//! What the ledger is told of a run.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use geto_core::{Host, Task, TaskId};
+
+use super::choose::reason;
+use super::execute::Follow;
+use super::{Event, Results};
+use crate::ledger::{LedgerEnd, LedgerEntry, LedgerWriter, Note};
+use crate::text::printable;
+use crate::{Error, Fleet};
+
+/// One run in the ledger. No failure of the ledger stops the run: it is told once.
+pub(super) struct Record {
+    id: TaskId,
+    writer: Arc<LedgerWriter>,
+}
+
+impl Record {
+    /// Opens the ledger, while other things are done.
+    pub(super) fn of(id: TaskId, fleet: &Fleet) -> Self {
+        let writer = fleet.ledger_writer();
+        writer.open(fleet.local_work_path());
+        Self { id, writer }
+    }
+
+    /// Notes where the task is about to be sent. Returns who follows the run in place of `follow`.
+    pub(super) async fn start<'a>(
+        &self,
+        task: &Task,
+        host: &Host,
+        mut follow: Follow<'a>,
+    ) -> Follow<'a> {
+        let entry = LedgerEntry::new(self.id, task.script.name(), host);
+        warn(self.writer.start(entry).await, &mut follow);
+        let writer = Arc::clone(&self.writer);
+        let id = self.id;
+        Box::new(move |event| {
+            match &event {
+                Event::Started { directory, .. } => {
+                    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                    let directory = printable(directory.as_bytes());
+                    writer.note(Note::Started { id, at: at.unwrap_or_default(), directory });
+                }
+                Event::Ended { outcome, run_time } => {
+                    let (outcome, run_time) = (outcome.clone(), *run_time);
+                    writer.note(Note::Outcome { id, outcome, run_time });
+                }
+                _ => {}
+            }
+            follow(event);
+        })
+    }
+
+    /// Notes what came of the task; `keep` is whether the host was to keep it.
+    pub(super) async fn end(
+        self,
+        ended: &Result<Results, Error>,
+        keep: bool,
+        follow: &mut Follow<'_>,
+    ) {
+        let end = LedgerEnd::of(ended, keep);
+        warn(self.writer.end(self.id, end).await, follow);
+    }
+}
+
+fn warn(failure: Option<Error>, follow: &mut Follow<'_>) {
+    if let Some(error) = failure {
+        let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let reason = reason(&error);
+        follow(Event::Warning(format!("what runs is not recorded: {reason}{hint}")));
+    }
+}
