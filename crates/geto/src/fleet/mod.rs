@@ -129,6 +129,11 @@ impl Fleet {
         Arc::clone(&self.ledger_writer)
     }
 
+    /// What is known of the hosts' connections.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// Returns a way to `host`: the fleet's connection to it, made if there is none that lives.
     pub(crate) async fn connect(&self, host: &Host) -> Result<Arc<dyn Transport>, Error> {
         self.pool.connect(host, &self.connect_options).await
@@ -241,7 +246,8 @@ impl Fleet {
     /// Runs `task` on one of `hosts`, which need not be of this fleet; await the result.
     ///
     /// All are asked at once. One that does not answer within the connect timeout is left out with
-    /// a warning. Where all are full, the task waits on all of them for the first slot that comes
+    /// a warning; from then on tasks of this fleet are not kept waiting by it: it is asked again
+    /// beside them, and comes into question once it answers. Where all are full, the task waits on all of them for the first slot that comes
     /// free.
     pub fn run_among<'a>(&'a self, task: &'a Task, hosts: Vec<Host>, pick: Pick) -> Run<'a> {
         self.run(task, Target::Among(hosts, pick))

@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geto_core::select::{Pick, rank};
-use geto_core::wire::{Busy, HostLoad, Patience, Reply, SlotRequest};
+use geto_core::wire::{Busy, Patience, SlotRequest};
 use geto_core::{Host, Task};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Event;
+use super::candidate::{Answers, Candidate, Ticket, candidate, reason};
 use super::execute::Follow;
-use crate::session::{Next, Opening, Purpose, Session, random};
-use crate::text::printable;
+use crate::session::{Session, random};
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
 
 /// How often each host is asked again whether a slot has come free.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A host that fails sooner keeps nobody waiting, and is asked each time.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// A choice to be made.
 pub(super) struct Choice<'a> {
@@ -32,20 +35,6 @@ pub(super) struct Chosen {
     pub(super) transport: Arc<dyn Transport>,
     /// The session in which the task has been given its slot; none when it has to ask for one.
     pub(super) session: Option<Session>,
-}
-
-/// A host that answers.
-struct Candidate {
-    host: Host,
-    transport: Arc<dyn Transport>,
-    session: Session,
-    load: HostLoad,
-}
-
-/// What a host said of a ticket.
-enum Ticket {
-    LetIn { slots: String, gpus: String },
-    Waiting(Busy),
 }
 
 impl Choice<'_> {
@@ -100,52 +89,84 @@ impl Choice<'_> {
         Ok(Chosen { host, transport, session: Some(session) })
     }
 
-    /// Returns the hosts that answer, in the order of `hosts`.
+    /// Returns the hosts that answer, in the order of `hosts`. Those that kept somebody waiting
+    /// before keep nobody waiting again, unless no other answers.
     async fn ask(
         &self,
         hosts: Vec<Host>,
         follow: &mut Follow<'_>,
     ) -> Result<Vec<Candidate>, Error> {
         let among = hosts.len();
+        let pool = self.fleet.pool();
+        let (silent, others): (Vec<_>, Vec<_>) =
+            hosts.into_iter().enumerate().partition(|(_, host)| pool.is_silent(host));
+        let mut answers = Answers::default();
+        self.ask_at_once(others, &mut answers, follow).await?;
+        if answers.candidates.is_empty() {
+            self.ask_at_once(silent, &mut answers, follow).await?;
+        } else {
+            for (_, host) in silent {
+                follow(Event::Warning(format!(
+                    "host `{}` is left out: it did not answer in time before, and is asked again \
+                     meanwhile",
+                    host.name
+                )));
+                self.look_again(host);
+            }
+        }
+        answers.finish(among)
+    }
+
+    /// Asks a silent host beside the task: it comes into question again once it answers.
+    fn look_again(&self, host: Host) {
+        if !self.fleet.pool().is_look_due(&host) {
+            return;
+        }
+        let (fleet, line) = (self.fleet.clone(), self.question(&host));
+        tokio::spawn(async move {
+            let answer = Box::pin(candidate(&fleet, host.clone(), line)).await;
+            fleet.pool().set_silent(&host, answer.is_err());
+        });
+    }
+
+    fn question(&self, host: &Host) -> Vec<u8> {
+        SlotRequest { host, task: self.task, patience: self.patience }.line("status")
+    }
+
+    async fn ask_at_once(
+        &self,
+        hosts: Vec<(usize, Host)>,
+        answers: &mut Answers,
+        follow: &mut Follow<'_>,
+    ) -> Result<(), Error> {
         let mut asked = JoinSet::new();
-        for (index, host) in hosts.into_iter().enumerate() {
+        for (index, host) in hosts {
             follow(Event::Connecting { host: host.name.clone() });
-            let line = SlotRequest { host: &host, task: self.task, patience: self.patience }
-                .line("status");
-            let fleet = self.fleet.clone();
+            let (fleet, line) = (self.fleet.clone(), self.question(&host));
             asked.spawn(async move {
                 let name = host.name.clone();
-                (index, name, Box::pin(candidate(&fleet, host, line)).await)
+                let begun = Instant::now();
+                let answer = Box::pin(candidate(&fleet, host.clone(), line)).await;
+                let is_silent = |error: &Error| error.kind() == ErrorKind::Unreachable;
+                let waited = begun.elapsed() >= SILENT;
+                fleet.pool().set_silent(&host, waited && answer.as_ref().is_err_and(is_silent));
+                (index, name, answer)
             });
         }
-        let mut answers = Vec::new();
-        let mut failures = Vec::new();
         while let Some(answer) = asked.join_next().await {
             let (index, name, answer) = answer.map_err(|panicked| {
                 Error::new(ErrorKind::Local, "failed to ask a host").caused_by(panicked)
             })?;
             match answer {
-                Ok(candidate) => answers.push((index, candidate)),
+                Ok(candidate) => answers.candidates.push((index, candidate)),
                 Err(error) => {
                     let reason = reason(&error);
                     follow(Event::Warning(format!("host `{name}` is left out: {reason}")));
-                    failures.push((index, format!("`{name}`: {reason}"), error.kind()));
+                    answers.failures.push((index, format!("`{name}`: {reason}"), error.kind()));
                 }
             }
         }
-        if answers.is_empty() {
-            failures.sort_by_key(|(index, ..)| *index);
-            let kinds: Vec<_> = failures.iter().map(|(_, _, kind)| *kind).collect();
-            let kind = match kinds[..] {
-                [first, ..] if kinds.iter().all(|kind| *kind == first) => first,
-                _ => ErrorKind::Unreachable,
-            };
-            let reasons: Vec<_> = failures.into_iter().map(|(_, reason, _)| reason).collect();
-            return Err(Error::new(kind, format!("none of {among} hosts can take the task"))
-                .caused_by(reasons.join("; ")));
-        }
-        answers.sort_by_key(|(index, _)| *index);
-        Ok(answers.into_iter().map(|(_, candidate)| candidate).collect())
+        Ok(())
     }
 
     /// Returns the first of `candidates` that lets the task in.
@@ -269,66 +290,4 @@ impl Choice<'_> {
 pub(super) fn full(task: &Task, host: &str, busy: &Busy) -> Error {
     Error::new(ErrorKind::Full, busy.describe(task.script.name(), host).to_string())
         .with_hint("without `--when-full fail` and `--wait-timeout` the task waits for its turn")
-}
-
-/// Connects to a host and asks how much of it is used.
-async fn candidate(fleet: &Fleet, host: Host, line: Vec<u8>) -> Result<Candidate, Error> {
-    let transport = fleet.connect(&host).await?;
-    for opening in Opening::ALL {
-        let mut session =
-            Session::open(&*transport, &host.name, opening, Purpose::SlottedTask).await?;
-        session.request(["work", &host.remote_work_path]).await;
-        session.send(line.clone()).await;
-        loop {
-            match session.next().await? {
-                Next::Again => break,
-                Next::Reply(Reply::Load(load)) => {
-                    return Ok(Candidate { host, transport, session, load });
-                }
-                next => check(&session, &host.name, next)?,
-            }
-        }
-    }
-    Err(Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
-        .on_host(&host.name))
-}
-
-impl Candidate {
-    /// Waits for what the host says of the ticket.
-    async fn ticket(&mut self) -> Result<Ticket, Error> {
-        loop {
-            match self.session.next().await? {
-                Next::Reply(Reply::Slot { slots, gpus }) => {
-                    return Ok(Ticket::LetIn { slots, gpus });
-                }
-                Next::Reply(Reply::Waiting(busy)) => return Ok(Ticket::Waiting(busy)),
-                next => check(&self.session, &self.host.name, next)?,
-            }
-        }
-    }
-}
-
-/// Passes over what may come before an answer.
-fn check(session: &Session, host: &str, next: Next) -> Result<(), Error> {
-    match next {
-        Next::Reply(Reply::Error { text, .. }) => {
-            Err(Error::new(ErrorKind::NotStarted, "failed to ask for a slot")
-                .on_host(host)
-                .caused_by(printable(text.as_bytes())))
-        }
-        Next::Reply(_) => Ok(()),
-        Next::Again | Next::End(_) => Err(session.error(ErrorKind::Unreachable, "the link broke")),
-    }
-}
-
-/// An error and its causes in one line.
-pub(super) fn reason(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -1,5 +1,6 @@
 //! One task on one host, end to end.
 
+mod candidate;
 mod choose;
 mod each;
 mod event;

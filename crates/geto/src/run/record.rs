@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use geto_core::{Host, Task, TaskId};
 
-use super::choose::reason;
+use super::candidate::reason;
 use super::execute::Follow;
 use super::{Event, Results};
 use crate::ledger::{LedgerEnd, LedgerEntry, LedgerWriter, Note};

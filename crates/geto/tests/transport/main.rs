@@ -5,6 +5,7 @@ mod login;
 mod polite;
 mod pool;
 mod questions;
+mod silent;
 mod support;
 mod trust;
 mod way;

@@ -6,6 +6,7 @@
 //! ```
 
 mod shared;
+mod silent;
 mod state;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use geto_core::{Host, Secret, TransportKind};
 use tokio::runtime;
 
 use self::shared::Shared;
+use self::silent::Silent;
 use super::connect::ConnectOptions;
 use super::native::Bastions;
 use super::{Channel, Transport};
@@ -31,6 +33,7 @@ const IDLE: usize = 256;
 pub(crate) struct Pool {
     hosts: Mutex<Hosts>,
     bastions: Arc<Bastions>,
+    silent: Silent,
 }
 
 #[derive(Debug, Default)]
@@ -127,6 +130,30 @@ impl Pool {
             identity.name == host.name && entry.shared.max_sessions().is_some()
         });
         entry.and_then(|(_, entry)| entry.shared.max_sessions())
+    }
+
+    /// Whether geto is logged in at `host` by a connection of this process.
+    pub(crate) fn is_logged_in(&self, host: &Host) -> bool {
+        let hosts = self.hosts();
+        hosts.entries.get(&Identity::of(host)).is_some_and(|entry| entry.shared.is_logged_in())
+    }
+
+    /// Whether `host` was waited for in vain, and has not answered since.
+    pub(crate) fn is_silent(&self, host: &Host) -> bool {
+        self.silent.has(&Identity::of(host))
+    }
+
+    /// Notes whether `host` has answered, or was waited for in vain.
+    pub(crate) fn set_silent(&self, host: &Host, silent: bool) {
+        match silent {
+            true => self.silent.add(Identity::of(host)),
+            false => self.silent.remove(&Identity::of(host)),
+        }
+    }
+
+    /// Whether a silent host is to be asked again by whoever asks this.
+    pub(crate) fn is_look_due(&self, host: &Host) -> bool {
+        self.silent.is_due(&Identity::of(host))
     }
 
     /// How many of `most` channels more the connection to `host` takes; `None` when it takes all,

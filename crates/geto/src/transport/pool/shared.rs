@@ -92,6 +92,11 @@ impl Shared {
         self.state().max_sessions()
     }
 
+    /// Whether there is a connection of this process, logged in.
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.state().living().any(|(connection, _)| matches!(**connection, Reached::Native(_)))
+    }
+
     /// How many of `most` channels more its connection takes; `None` when it takes all.
     pub(super) async fn count_channels(&self, most: usize) -> Option<usize> {
         let connection = self.state().living().next().map(|(connection, _)| Arc::clone(connection));
