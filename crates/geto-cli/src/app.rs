@@ -7,11 +7,11 @@ use clap::CommandFactory as _;
 use geto::transport::ConnectOptions;
 use geto::{Error, ErrorKind, ExitCode, Fleet};
 
-use crate::args::{Cli, Command, ConnectArgs};
+use crate::args::{Cli, Command, ConfigArgs, ConnectArgs};
 use crate::printer::Printer;
 use crate::prompt::{self, Terminal};
 use crate::streams::write_stdout;
-use crate::{each, hosts, run, trust};
+use crate::{clean, each, history, hosts, run, trust};
 
 /// Does what the command line asks for and returns what the process ends with.
 pub(crate) fn main() -> ProcessCode {
@@ -33,6 +33,7 @@ pub(crate) fn main() -> ProcessCode {
         Command::Run(args) => Printer::new(&args.output),
         Command::Each(args) => Printer::new(&args.output),
         Command::Hosts(args) => Printer::new(&args.output),
+        Command::History(args) if args.json => Printer::for_programs(),
         _ => Printer::plain(),
     };
     printer.take_log();
@@ -52,6 +53,8 @@ fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
         Command::Each(args) => each::each(args, printer),
         Command::Hosts(args) => block_on(hosts::hosts(args, printer)),
         Command::Trust(args) => block_on(trust::trust(args, printer)),
+        Command::History(args) => history::history(args, printer),
+        Command::Clean(args) => clean::clean(args, printer),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "geto", &mut script);
@@ -73,12 +76,17 @@ pub(crate) fn unwritten(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Local, "failed to write to stdout").caused_by(error)
 }
 
+/// Reads the configuration.
+pub(crate) fn configured(args: &ConfigArgs) -> Result<Fleet, Error> {
+    match &args.config {
+        Some(path) => Fleet::from_config_file(path),
+        None => Fleet::discover(),
+    }
+}
+
 /// Reads the configuration, and says how hosts are connected to.
 pub(crate) fn fleet(args: &ConnectArgs) -> Result<Fleet, Error> {
-    let fleet = match &args.config {
-        Some(path) => Fleet::from_config_file(path)?,
-        None => Fleet::discover()?,
-    };
+    let fleet = configured(&args.config)?;
     let mut options = ConnectOptions::default();
     options.prompter = Arc::new(Terminal);
     if let Some(timeout) = args.connect_timeout {

@@ -63,6 +63,15 @@ pub(crate) enum Command {
     /// Fetches the host keys, shows their fingerprints, asks, and adds them to known_hosts. Compare
     /// the fingerprints with what the administrators of the hosts say.
     Trust(TrustArgs),
+    /// List what was started from this machine, newest first
+    ///
+    /// A task without an outcome runs still, or nobody here has seen it end: its host knows.
+    History(HistoryArgs),
+    /// Remove results that have had their time from this machine
+    ///
+    /// Looks at nothing but results under local_work_path and what runs of geto that were killed
+    /// have left there; files that `--into` has put elsewhere stay. Runs do the same once a day.
+    Clean(CleanArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -100,13 +109,20 @@ const RUN_EXIT_CODES: &str = "Exit codes:
   125  not started: safe to run again
   130  ended with Ctrl-C";
 
-/// Which configuration, and how hosts are connected to.
+/// Which configuration.
 #[derive(Debug, Args)]
-pub(crate) struct ConnectArgs {
+pub(crate) struct ConfigArgs {
     /// Read this configuration [default: $GETO_CONFIG, ./geto.ini,
     /// $XDG_CONFIG_HOME/geto/geto.ini or /etc/geto.ini, the first found]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Which configuration, and how hosts are connected to.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 
     /// Give up connecting after this time; 90, 90s, 5m [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = some_time)]
@@ -407,6 +423,79 @@ pub(crate) struct TrustArgs {
     /// Add the keys without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// `geto history`.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Only these tasks: ids, what ids begin with, or names of scripts
+    #[arg(value_name = "TASK")]
+    pub(crate) tasks: Vec<String>,
+
+    /// Show at most this many, the newest; 0: all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) lines: usize,
+
+    /// Only tasks on these hosts, by the names they were called by; `*` and `?` match any
+    #[arg(short = 'H', long = "host", value_name = "HOST", value_delimiter = ',')]
+    pub(crate) hosts: Vec<String>,
+
+    /// Only tasks of these scripts, by their names, likewise
+    #[arg(long = "script", value_name = "NAME")]
+    pub(crate) scripts: Vec<String>,
+
+    /// Only tasks that ended like this
+    #[arg(long = "outcome", value_name = "KIND", value_delimiter = ',', value_parser = STATES)]
+    pub(crate) outcomes: Vec<String>,
+
+    /// Only tasks that were asked for within this time; 90, 90s, 5m, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) since: Option<Duration>,
+
+    /// Print an object a line (see docs/json.md)
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// What became of a task, as the ledger names it.
+const STATES: [&str; 14] = [
+    "exited",
+    "signalled",
+    "timed-out",
+    "cancelled",
+    "lost",
+    "unknown",
+    "not-started",
+    "results",
+    "full",
+    "unreachable",
+    "host-key",
+    "authentication",
+    "host",
+    "local",
+];
+
+/// `geto clean`.
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// Remove results that came home longer ago than this; 90, 90s, 5m, 2h, 7d
+    /// [default: keep_results of geto.ini, else 30d]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) older_than: Option<Duration>,
+
+    /// Remove all results
+    #[arg(long, conflicts_with = "older_than")]
+    pub(crate) all: bool,
+
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 /// A time in which something can happen.

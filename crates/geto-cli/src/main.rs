@@ -2,9 +2,11 @@
 
 mod app;
 mod args;
+mod clean;
 mod each;
 mod events;
 mod exit;
+mod history;
 mod hosts;
 mod output;
 mod printer;

@@ -37,6 +37,7 @@
 //!
 //! Every future must be polled by a tokio runtime with I/O and time.
 
+mod clean;
 mod error;
 mod fleet;
 mod ledger;
@@ -50,6 +51,7 @@ pub mod transport;
 pub mod trust;
 
 pub use bytes;
+pub use clean::StaleResults;
 pub use error::{Error, ErrorKind};
 pub use fleet::Fleet;
 pub use geto_core::config::Settings;

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends there")]
 
+mod clean;
 mod deps;
 mod each;
 mod ending;
 mod fleet;
 mod help;
+mod history;
 mod home;
 mod hosts;
 mod hosts_check;

@@ -112,7 +112,10 @@ fn set_setting(settings: &mut Settings, entry: &Entry, places: &Places) -> Resul
         "remote_cache_size" => {
             settings.remote_cache_size = Some(parse_size(value).map_err(Problem::BadSize)?);
         }
-        _ => settings.keep_results = Some(parse_duration(value).map_err(Problem::BadDuration)?),
+        _ => {
+            let time = parse_duration(value).map_err(Problem::BadDuration)?;
+            settings.keep_results = Some(time).filter(|time| !time.is_zero());
+        }
     }
     Ok(())
 }

@@ -23,11 +23,15 @@ pub struct Settings {
     pub remote_lock_path: String,
     /// The most bytes of dependencies that a host keeps.
     pub remote_cache_size: Option<u64>,
-    /// How long results are kept under `local_work_path`.
+    /// How long results are kept under `local_work_path`, where later runs remove them; 30 days by
+    /// default. `None`: until somebody removes them.
     pub keep_results: Option<Duration>,
 }
 
 impl Settings {
+    /// The default of `keep_results`.
+    pub const KEEP_RESULTS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
     /// Makes the defaults, with results kept under `local_work_path`.
     pub fn new(local_work_path: impl Into<PathBuf>) -> Self {
         Self {
@@ -38,7 +42,7 @@ impl Settings {
             remote_work_path: Host::REMOTE_WORK_PATH.to_owned(),
             remote_lock_path: Host::REMOTE_LOCK_PATH.to_owned(),
             remote_cache_size: None,
-            keep_results: None,
+            keep_results: Some(Self::KEEP_RESULTS),
         }
     }
 

@@ -45,11 +45,18 @@ fn a_file_of_the_original_works_unchanged() {
 }
 
 #[test]
+fn results_are_kept_for_thirty_days_or_for_ever_with_zero() {
+    let kept = |line: &str| parse(&format!("[hosts]\na=b\n[geto]\n{line}\n")).settings.keep_results;
+    assert_eq!(kept(""), Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!((kept("keep_results=0"), kept("keep_results=0d")), (None, None));
+}
+
+#[test]
 fn reads_every_key_in_any_case_and_order() {
     let config = parse(
         "\u{feff}[Server1]\r\nSlots = 8 ; eight\r\nGPUS: 0\ntags=big, lab,,\nNice=19\ntransport=ssh\n\
          setup=. ~/venv/bin/activate; x=%h#1 # comment\nENV.Omp_Num=1\nenv.OMP_NUM=\n\
-         [hosts]   # c\n  server1 : n.lab\n  six=[fe80::1%eth0]\n# c\n[geto]\nkeep_results=30d\n\
+         [hosts]   # c\n  server1 : n.lab\n  six=[fe80::1%eth0]\n# c\n[geto]\nkeep_results=14d\n\
          REMOTE_CACHE_SIZE=10G\nknown_hosts_path=kh\nssh_config_path=~/c\nremote_work_path=~/w\n\
          remote_lock_path=lock\n",
     );
@@ -64,7 +71,7 @@ fn reads_every_key_in_any_case_and_order() {
     assert_eq!(host.ssh_config_path.as_deref(), Some(Path::new("/home/a/c")));
     assert_eq!((&*host.remote_work_path, &*host.remote_lock_path), ("~/w", "~/lock"));
     assert_eq!(config.hosts[1].address, "fe80::1%eth0");
-    assert_eq!(config.settings.keep_results, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(config.settings.keep_results, Some(Duration::from_secs(14 * 86_400)));
     assert_eq!(config.settings.remote_cache_size, Some(10 << 30));
     assert!(!config.has_password());
 }

@@ -5,6 +5,7 @@ mod file;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use geto_core::config::Settings;
 use geto_core::select::{Known, Pick, SelectError, possible_aliases, select};
@@ -58,7 +59,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes a fleet of `hosts`, which keeps results under `local_work_path`.
+    /// Makes a fleet of `hosts`, which keeps results under `local_work_path`: 30 days, unless
+    /// [`with_keep_results`](Self::with_keep_results) says something else.
     pub fn new(hosts: impl IntoIterator<Item = Host>, local_work_path: impl Into<PathBuf>) -> Self {
         Self {
             hosts: hosts.into_iter().collect(),
@@ -78,6 +80,15 @@ impl Fleet {
     /// What the section `[geto]` says, or the defaults.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Says how long results are kept under `local_work_path`; `None`: until somebody removes them.
+    /// Runs from now on follow it.
+    #[must_use]
+    pub fn with_keep_results(mut self, keep_results: Option<Duration>) -> Self {
+        self.settings.keep_results = keep_results;
+        self.ledger_writer = Arc::default();
+        self
     }
 
     /// The geto.ini that was read, if there is one.

@@ -18,7 +18,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// What brings a database of version N to version N + 1.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE tasks (
         id TEXT PRIMARY KEY NOT NULL,
         script TEXT NOT NULL,
@@ -49,17 +50,31 @@ const MIGRATIONS: &[&str] = &["
         on_host INTEGER
     ) WITHOUT ROWID;
     CREATE INDEX tasks_by_asked ON tasks (asked);
-"];
+",
+    "
+    CREATE TABLE state (
+        name TEXT PRIMARY KEY NOT NULL,
+        value INTEGER NOT NULL
+    ) WITHOUT ROWID;
+",
+];
 
 /// Why a database can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error(transparent)]
     File(#[from] io::Error),
-    #[error(transparent)]
-    Database(#[from] rusqlite::Error),
+    /// Its own source says no more than it does.
+    #[error("{0}")]
+    Database(rusqlite::Error),
     #[error("a newer geto has written it (schema {found}; this one knows up to {known})")]
     Newer { found: usize, known: usize },
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
 }
 
 /// Opens the database at `path`, and makes it when there is none.

@@ -1,6 +1,6 @@
 //! What the ledger knows of a task.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use geto_core::{Host, Outcome, TaskId, TransportKind};
@@ -179,8 +179,11 @@ impl LedgerEnd {
                 run_time: Some(results.run_time),
                 outcome: Some(results.outcome.clone()),
                 error: None,
-                results: Some(results.directory.clone()),
-                files: results.files.clone(),
+                results: Some(absolute(&results.directory)),
+                files: results.files.as_ref().map(|files| FilesHome {
+                    directory: absolute(&files.directory),
+                    ..files.clone()
+                }),
                 on_host: Some(keep),
             },
             Err(error) => {
@@ -192,6 +195,11 @@ impl LedgerEnd {
             }
         }
     }
+}
+
+/// A path that means the same wherever geto is called.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Now.

@@ -3,6 +3,7 @@
 mod database;
 mod entry;
 mod row;
+mod upkeep;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use self::database::Failing as _;
 use self::row::{COLUMNS, entry, milliseconds, path_text};
 use crate::Error;
 
+pub(crate) use entry::absolute;
 pub use entry::{LedgerEnd, LedgerEntry, LedgerFilter, LedgerHost};
 pub(crate) use writer::{LedgerWriter, Note};
 

@@ -1,9 +1,9 @@
 //! A thread that writes to the ledger, so that no task waits for it longer than it has to.
 
-use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use geto_core::config::Settings;
 use geto_core::{Outcome, TaskId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +21,8 @@ const START_PATIENCE: Duration = Duration::from_millis(100);
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing is written after a failure.
 const PAUSE: Duration = Duration::from_secs(60);
+/// How often it is looked whether results have had their time.
+const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How many pages of the log are enough to write them back.
 const LOG_PAGES: i64 = 100;
 
@@ -48,12 +50,12 @@ pub(crate) struct LedgerWriter {
 
 impl LedgerWriter {
     /// Opens the ledger below `local_work_path`, unless that was done before. Does not wait for it.
-    pub(crate) fn open(&self, local_work_path: &Path) {
+    pub(crate) fn open(&self, settings: &Settings) {
         self.letters.get_or_init(|| {
             let (sender, letters) = mpsc::channel(WAITING);
-            let directory = local_work_path.to_owned();
+            let writer = Writer::new(settings.clone());
             let thread = std::thread::Builder::new().name("geto-ledger".to_owned());
-            if let Err(error) = thread.spawn(move || Writer::new(directory).write(letters)) {
+            if let Err(error) = thread.spawn(move || writer.write(letters)) {
                 tracing::warn!(%error, "there is no thread for the ledger");
             }
             sender
@@ -93,7 +95,9 @@ impl LedgerWriter {
 
 /// The thread's own.
 struct Writer {
-    directory: PathBuf,
+    settings: Settings,
+    /// When it was last looked whether results have had their time.
+    looked: Option<Instant>,
     ledger: Option<Ledger>,
     /// Since when nothing is written, because something went wrong.
     failed: Option<Instant>,
@@ -103,8 +107,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(directory: PathBuf) -> Self {
-        Self { directory, ledger: None, failed: None, untold: None, has_failed: false }
+    fn new(settings: Settings) -> Self {
+        Self { settings, looked: None, ledger: None, failed: None, untold: None, has_failed: false }
     }
 
     fn write(mut self, mut letters: mpsc::Receiver<Letter>) {
@@ -121,8 +125,32 @@ impl Writer {
             // The task is on its way now, and nobody waits for this thread.
             if has_start {
                 self.attempt(Ledger::write_back);
+                self.keep_up();
             }
         }
+    }
+
+    /// Removes results that have had their time, on a thread for which nobody waits.
+    fn keep_up(&mut self) {
+        let Some(age) = self.settings.keep_results else { return };
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let place = self.settings.local_work_path.clone();
+        self.attempt(|ledger| {
+            if ledger.begin_upkeep()? {
+                let work = move || Ledger::open(&place)?.keep_up(&place, age);
+                let thread = std::thread::Builder::new().name("geto-upkeep".to_owned());
+                let started = thread.spawn(move || {
+                    if let Err(error) = work() {
+                        tracing::debug!(?error, "old results are not removed");
+                    }
+                });
+                drop(started);
+            }
+            Ok(())
+        });
     }
 
     /// Does something with the ledger, unless that has failed a moment ago.
@@ -132,7 +160,7 @@ impl Writer {
         }
         let done = match &self.ledger {
             Some(ledger) => work(ledger),
-            None => Ledger::open(&self.directory).and_then(|ledger| {
+            None => Ledger::open(&self.settings.local_work_path).and_then(|ledger| {
                 let done = work(&ledger);
                 self.ledger = Some(ledger);
                 done

@@ -8,7 +8,7 @@ mod tests;
 mod unpack;
 
 pub(crate) use place::place;
-pub(crate) use sync::sync_tree;
+pub(crate) use sync::{sync_tree, walk};
 pub(crate) use unpack::unpack;
 
 /// How much a host may make here.

@@ -27,7 +27,8 @@ pub(crate) fn sync_tree(directory: &Path) -> io::Result<()> {
     walk(directory).try_for_each(|entry| sync(&entry.map_err(io::Error::other)?))
 }
 
-fn walk(directory: &Path) -> ignore::Walk {
+/// Everything below a directory, itself included; links are not followed.
+pub(crate) fn walk(directory: &Path) -> ignore::Walk {
     WalkBuilder::new(directory).standard_filters(false).follow_links(false).build()
 }
 

@@ -1,5 +1,6 @@
 //! What the ledger is told of a run.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use geto_core::{Host, Task, TaskId};
 use super::candidate::reason;
 use super::execute::Follow;
 use super::{Event, Results};
-use crate::ledger::{LedgerEnd, LedgerEntry, LedgerWriter, Note};
+use crate::ledger::{LedgerEnd, LedgerEntry, LedgerWriter, Note, absolute};
 use crate::text::printable;
 use crate::{Error, Fleet};
 
@@ -16,14 +17,16 @@ use crate::{Error, Fleet};
 pub(super) struct Record {
     id: TaskId,
     writer: Arc<LedgerWriter>,
+    /// Where the results are, when there are any.
+    directory: PathBuf,
 }
 
 impl Record {
     /// Opens the ledger, while other things are done.
     pub(super) fn of(id: TaskId, fleet: &Fleet) -> Self {
         let writer = fleet.ledger_writer();
-        writer.open(fleet.local_work_path());
-        Self { id, writer }
+        writer.open(fleet.settings());
+        Self { id, writer, directory: fleet.local_work_path().join(id.to_string()) }
     }
 
     /// Notes where the task is about to be sent. Returns who follows the run in place of `follow`.
@@ -61,7 +64,10 @@ impl Record {
         keep: bool,
         follow: &mut Follow<'_>,
     ) {
-        let end = LedgerEnd::of(ended, keep);
+        let mut end = LedgerEnd::of(ended, keep);
+        if ended.is_err() && self.directory.is_dir() {
+            end.results = Some(absolute(&self.directory));
+        }
         warn(self.writer.end(self.id, end).await, follow);
     }
 }

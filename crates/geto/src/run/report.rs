@@ -32,7 +32,8 @@ pub struct Results {
     pub bytes_sent: u64,
     /// Bytes received from the host for this task.
     pub bytes_received: u64,
-    /// Where `stdout`, `stderr` and `outcome.json` are; it is the user's to remove.
+    /// Where `stdout`, `stderr` and `outcome.json` are; it is removed when its time
+    /// is over ([`keep_results`](crate::Settings::keep_results)), or by the user.
     pub directory: PathBuf,
     /// The files, when the script left any that were to come home.
     pub files: Option<FilesHome>,

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use fs_err::File;
 use geto_core::TaskId;
 
+use crate::clean::{lock_partial, partial_name};
 use crate::results::sync_tree;
 use crate::{Error, ErrorKind};
 
@@ -98,12 +99,15 @@ impl Store {
         id: TaskId,
         max: Option<u64>,
     ) -> Result<Self, Error> {
-        let partial = local_work_path.join(format!(".{id}.partial"));
+        let partial = local_work_path.join(partial_name(id));
         let make = || -> io::Result<(Output, Output)> {
             // Output may be anything, so it is for the user's eyes only.
             fs_err::create_dir_all(local_work_path)?;
             std::fs::DirBuilder::new().mode(0o700).create(&partial)?;
-            Ok((Output::create(partial.join("stdout"))?, Output::create(partial.join("stderr"))?))
+            let stdout = partial.join("stdout");
+            let output = Output::create(stdout.clone())?;
+            lock_partial(&output.file, &stdout)?;
+            Ok((output, Output::create(partial.join("stderr"))?))
         };
         let (stdout, stderr) = make().map_err(|error| {
             let shown = partial.display();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends there")]
 #![expect(clippy::print_stderr, reason = "a test that fails names the shell it was at")]
 
+mod clean;
 mod cost;
 mod each;
 mod ending;
