@@ -79,6 +79,7 @@ impl Execution<'_> {
                     Session::open(transport, &self.host.name, opening, purpose).await?
                 }
             };
+            session.of_task(self.patience, self.task.timeout);
             let outcome = self.exchange(&mut session, &attempt).await;
             self.progress.bytes_sent += session.writer().written();
             self.progress.bytes_received += session.received();
@@ -136,7 +137,7 @@ impl Execution<'_> {
                     if !self.progress.sent {
                         return Err(self.cancelled());
                     }
-                    session.writer().send(b"cancel\n".to_vec()).await;
+                    session.cancel().await;
                     continue;
                 }
                 _ = tick.tick(), if uploading => {
@@ -163,7 +164,7 @@ impl Execution<'_> {
     }
 
     /// Queues all of the request but the dependencies.
-    async fn request(&mut self, session: &Session, attempt: &str) {
+    async fn request(&mut self, session: &mut Session, attempt: &str) {
         session.request(["work", &self.host.remote_work_path]).await;
         let dependencies_len = Some(self.plan.tar_len()).filter(|&len| len > 0);
         let request = RunRequest {

@@ -16,6 +16,9 @@ use crate::{Error, ErrorKind};
 /// How many pieces of the archive wait to be unpacked.
 const QUEUE: usize = 16;
 
+/// The most that comes in frames: hosts ask what to do with more than 256 KiB.
+const SMALL_MAX: u64 = 1 << 20;
+
 /// The most padding that is read after the end of an archive.
 const PADDING_MAX: u64 = 1 << 20;
 
@@ -60,6 +63,11 @@ async fn small(
                 let unpacking = unpacking.get_or_insert_with(|| Unpacking::start(execution));
                 // When it has failed, `finish` tells; the host still has a few frames to get through.
                 unpacking.feed(bytes, execution).await;
+                if unpacking.bytes > SMALL_MAX {
+                    let error = session.error(ErrorKind::Results, "failed to receive the files");
+                    let what = "more than 1 MiB came where small files were announced";
+                    return Err(execution.results_error(error.caused_by(what)));
+                }
             }
             Next::Reply(Reply::FilesEnd) => return Ok(false),
             Next::Reply(reply) => execution.take_late(reply)?,
@@ -84,7 +92,9 @@ async fn large(
     let unpacking = unpacking.insert(Unpacking::start(execution));
     session.request(["files"]).await;
     let mut wanted = true;
-    while wanted && let Some(bytes) = session.raw().await {
+    while wanted
+        && let Some(bytes) = session.raw().await.map_err(|error| execution.results_error(error))?
+    {
         wanted = unpacking.feed(bytes, execution).await;
     }
     match session.status() {

@@ -1,9 +1,10 @@
 //! From a task's end to results that are complete and on disk here.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::execute::{Ended, Execution, outcome};
 use super::files::Files;
@@ -218,7 +219,8 @@ impl Execution<'_> {
         // The channel was used up by large files. Whether a new one needs another opening is in
         // the answer only.
         for opening in Opening::ALL {
-            let session = Session::open(transport, &self.host.name, opening, Purpose::Task).await?;
+            let mut session =
+                Session::open(transport, &self.host.name, opening, Purpose::Task).await?;
             session.request(["work", &self.host.remote_work_path]).await;
             if self.remove(session, || None).await? {
                 return Ok(());
@@ -249,8 +251,11 @@ impl Execution<'_> {
         let begun = Instant::now();
         loop {
             match tokio::time::timeout(NEAR, session.next()).await {
-                Err(elapsed) if begun.elapsed() > REMOVE_TIMEOUT => {
-                    return Err(failed(&session).caused_by(elapsed));
+                // A host that says something all the time is no better than a silent one.
+                _ if begun.elapsed() > REMOVE_TIMEOUT => {
+                    let seconds = REMOVE_TIMEOUT.as_secs();
+                    let cause = format!("it did not say within {seconds} s that it is done");
+                    return Err(failed(&session).caused_by(cause));
                 }
                 Err(_elapsed) if enough.is_some() && bytes_sent() >= enough => return Ok(true),
                 Err(_elapsed) => {}

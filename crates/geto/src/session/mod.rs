@@ -1,25 +1,27 @@
 //! A session: one channel to the host's side of geto, which reads requests and answers them.
 
+mod pace;
 mod purpose;
 mod writer;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use geto_core::wire::{self, Reply, ReplyParser};
+use geto_core::wire::{self, Patience, Reply, ReplyParser};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use purpose::Purpose;
 pub(crate) use writer::Writer;
 
+use self::pace::{GivenUp, Pace};
 use crate::text::printable;
 use crate::transport::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
 /// How long the host's side may be silent before it is asked whether the login shell's start-up
 /// files have read what was meant for it.
-const PATIENCE: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(3);
 /// How often it may be silent that long before its first answer.
 const SILENCES: u32 = 10;
 /// How much of what the host's shell says on stderr is kept for an error.
@@ -58,6 +60,7 @@ pub(crate) struct Session {
     writer: Writer,
     events: mpsc::Receiver<ChannelEvent>,
     parser: ReplyParser,
+    pace: Pace,
     status: Option<u32>,
     greeted: bool,
     asked: bool,
@@ -81,6 +84,7 @@ impl Session {
             writer: Writer::start(stdin),
             events,
             parser: ReplyParser::new(&nonce),
+            pace: Pace::new(),
             status: None,
             greeted: false,
             asked: false,
@@ -90,6 +94,7 @@ impl Session {
         };
         if opening == Opening::Stepwise {
             session.await_loader().await?;
+            session.pace = Pace::new();
         }
         session.writer.send(wire::begin(&purpose.program(), &nonce)).await;
         Ok(session)
@@ -101,61 +106,84 @@ impl Session {
     }
 
     /// Sends a request.
-    pub(crate) async fn request<W: AsRef<[u8]>>(&self, words: impl IntoIterator<Item = W>) {
-        self.writer.send(wire::request(words)).await;
+    pub(crate) async fn request<W: AsRef<[u8]>>(&mut self, words: impl IntoIterator<Item = W>) {
+        self.send(wire::request(words)).await;
     }
 
     /// Sends a request that is written already.
-    pub(crate) async fn send(&self, line: Vec<u8>) {
+    pub(crate) async fn send(&mut self, line: Vec<u8>) {
+        self.pace.asked(self.greeted);
         self.writer.send(line).await;
     }
 
-    /// Waits for what is next.
+    /// Tells how long the task waits for a slot at most, and how long it runs: a host that exceeds
+    /// both by far is given up.
+    pub(crate) fn of_task(&mut self, patience: Patience, timeout: Option<Duration>) {
+        self.pace.of_task(patience, timeout);
+    }
+
+    /// Asks for the end of the task that runs.
+    pub(crate) async fn cancel(&mut self) {
+        self.pace.cancelled();
+        self.writer.send(b"cancel\n".to_vec()).await;
+    }
+
+    /// Waits for what is next, as long as a host may take for it: for the end of a task any time,
+    /// for all else some minutes.
     ///
     /// # Cancel safety
     /// Nothing is lost when the call is dropped.
     pub(crate) async fn next(&mut self) -> Result<Next, Error> {
         loop {
             if let Some(reply) = self.parser.next().map_err(|error| self.garbled(error))? {
+                self.pace.answered(&reply).map_err(|given_up| self.given_up(given_up))?;
                 self.greeted |= reply == Reply::Hello;
                 return Ok(Next::Reply(reply));
             }
             if !self.greeted && self.parser.must_repeat() {
                 return Ok(Next::Again);
             }
-            let event = match self.greeted {
-                true => self.events.recv().await,
-                false => match timeout(PATIENCE, self.events.recv()).await {
-                    Ok(event) => event,
-                    Err(_elapsed) => {
-                        self.be_patient()?;
-                        self.ask().await;
-                        continue;
-                    }
-                },
-            };
-            match event {
-                None => return Ok(Next::End(self.status)),
-                Some(event) => {
+            let left = self.left()?;
+            let left = if self.greeted { left } else { left.min(SILENCE) };
+            match timeout(left, self.events.recv()).await {
+                Ok(None) => return Ok(Next::End(self.status)),
+                Ok(Some(event)) => {
                     if let Some(bytes) = self.take(event) {
                         self.parser.feed(&bytes);
                     }
+                }
+                Err(_elapsed) if self.greeted => {}
+                Err(_elapsed) => {
+                    self.be_patient()?;
+                    self.ask().await;
                 }
             }
         }
     }
 
     /// Waits for bytes that are no frames: the rest of the channel after the request `files`.
-    pub(crate) async fn raw(&mut self) -> Option<Bytes> {
+    ///
+    /// # Errors
+    /// When a host is too slow.
+    pub(crate) async fn raw(&mut self) -> Result<Option<Bytes>, Error> {
         if let Some(rest) = self.parser.take_rest() {
-            return Some(rest);
+            return Ok(Some(rest));
         }
         loop {
-            let event = self.events.recv().await?;
+            let left = self.left()?;
+            let Ok(event) = timeout(left, self.events.recv()).await else { continue };
+            let Some(event) = event else { return Ok(None) };
             if let Some(bytes) = self.take(event) {
-                return Some(bytes);
+                self.pace.received(bytes.len());
+                return Ok(Some(bytes));
             }
         }
+    }
+
+    /// How long the host may be silent from now on.
+    fn left(&mut self) -> Result<Duration, Error> {
+        let left = self.pace.left(self.writer.written());
+        left.map_err(|given_up| self.given_up(given_up))
     }
 
     /// The status of the channel's command, when it ended and the link was there to tell.
@@ -194,6 +222,16 @@ impl Session {
         Error::new(ErrorKind::Host, "failed to understand the answer")
             .on_host(&self.host)
             .caused_by(cause)
+    }
+
+    fn given_up(&self, cause: GivenUp) -> Error {
+        let error = match cause {
+            // What it said tells more than the time.
+            GivenUp::Slow(_) if !self.greeted => return self.no_answer(),
+            GivenUp::Slow(_) => self.error(ErrorKind::Host, "failed to get an answer"),
+            GivenUp::Flood(_) => self.error(ErrorKind::Host, "failed to understand the answer"),
+        };
+        error.caused_by(cause)
     }
 
     /// Returns the bytes of standard output in `event`, after counting and keeping the others.
@@ -239,14 +277,14 @@ impl Session {
     /// Feeds start-up files that read with ever more empty lines until the loader says that it
     /// reads.
     async fn await_loader(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + PATIENCE * SILENCES;
+        let deadline = Instant::now() + SILENCE * SILENCES;
         let mut lines = 16;
         while Instant::now() < deadline {
             drop(self.parser.next().map_err(|error| self.garbled(error))?);
             if self.parser.loader_reads() {
                 return Ok(());
             }
-            match timeout(PATIENCE / 10, self.events.recv()).await {
+            match timeout(SILENCE / 10, self.events.recv()).await {
                 Ok(Some(event)) => {
                     if let Some(bytes) = self.take(event) {
                         self.parser.feed(&bytes);

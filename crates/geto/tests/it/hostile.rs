@@ -2,11 +2,12 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use geto::bytes::Bytes;
 use geto::transport::{Channel, ChannelEvent, Transport};
-use geto::{Error, ErrorKind, Script, Task};
+use geto::{Error, ErrorKind, Event, Patience, Script, Task};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
@@ -18,6 +19,8 @@ struct Liar {
     says: Vec<u8>,
     /// How often that is repeated at the end.
     forever: Option<Vec<u8>>,
+    /// How much time passes before each time, which must be paused.
+    pause: Duration,
     status: Option<u32>,
 }
 
@@ -27,6 +30,7 @@ impl Transport for Liar {
         let (stdin, mut heard) = tokio::io::duplex(1 << 20);
         let (events, receiver) = mpsc::channel(16);
         let (says, forever, status) = (self.says.clone(), self.forever.clone(), self.status);
+        let pause = self.pause;
         tokio::spawn(async move {
             let mut text = Vec::new();
             let nonce = loop {
@@ -55,6 +59,10 @@ impl Transport for Liar {
                 return;
             }
             while let Some(forever) = &forever {
+                if !pause.is_zero() {
+                    // A thread that unpacks keeps paused time from passing by itself.
+                    tokio::time::advance(pause).await;
+                }
                 if events.send(with_nonce(forever)).await.is_err() {
                     return;
                 }
@@ -72,7 +80,12 @@ impl Transport for Liar {
 
 fn error_of(says: &[u8], forever: Option<&[u8]>, status: Option<u32>) -> (Error, Place) {
     let place = Place::new();
-    let liar = Liar { says: says.to_vec(), forever: forever.map(<[u8]>::to_vec), status };
+    let liar = Liar {
+        says: says.to_vec(),
+        forever: forever.map(<[u8]>::to_vec),
+        pause: Duration::ZERO,
+        status,
+    };
     let transport: Arc<dyn Transport> = Arc::new(liar);
     let mut task = Task::new(Script::from_commands("t", [":"]));
     task.max_results = Some(1 << 20);
@@ -131,6 +144,27 @@ fn lies_end_in_an_error_and_no_results() {
             None,
             ErrorKind::Results,
         ),
+        (
+            "answers without end",
+            begun(""),
+            Some(b"{N} leftover 1\nx{N} started 1\n/".to_vec()),
+            None,
+            ErrorKind::Lost,
+        ),
+        (
+            "small files without end",
+            ended("{N} files 18446744073709551615\n"),
+            Some(vec![0; 65536]),
+            None,
+            ErrorKind::Results,
+        ),
+        (
+            "answers instead of files",
+            ended(""),
+            Some(b"{N} out 1\nx{N} load 0\n".to_vec()),
+            None,
+            ErrorKind::Results,
+        ),
         ("a refusal", begun("{N} error 9\nx \u{1b}[2Jevil"), None, None, ErrorKind::Lost),
     ];
     for (what, says, forever, status, kind) in cases {
@@ -154,6 +188,57 @@ fn lies_end_in_an_error_and_no_results() {
             let mut names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
             names.sort();
             assert_eq!(names, ["outcome.json", "stderr", "stdout"], "{what}");
+        }
+    }
+}
+
+/// Runs a task on a host that says one byte each `pause`, in time that passes at once, until the
+/// host is given up.
+fn given_up(says: &[u8], pause: Duration, task: &Task, wait: Patience) -> Error {
+    let place = Place::new();
+    let transport: Arc<dyn Transport> =
+        Arc::new(Liar { says: says.to_vec(), forever: Some(b"0".to_vec()), pause, status: None });
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let fleet = place.fleet();
+    let run = fleet.run_on_host(task, "local").patience(wait).over(transport);
+    let canceller = run.canceller();
+    // Where a task runs for as long as it likes, its user ends it.
+    let cancels = task.timeout.is_none();
+    let run = run.follow(move |event| match event {
+        Event::Started { .. } if cancels => canceller.cancel(),
+        _ => {}
+    });
+    runtime.unwrap().block_on(async { run.await.unwrap_err() })
+}
+
+#[test]
+fn a_byte_a_minute_ends_in_bounded_time() {
+    let task = Task::new(Script::from_commands("t", [":"]));
+    let limited = task.clone().timeout(Duration::from_secs(600));
+    let hello = |rest: &str| format!("{{N}} hello 1\n1{rest}").into_bytes();
+    let waiting = hello("{N} waiting 11\nslots 1 1 0");
+    let wait = Patience::AtMost(Duration::from_secs(600));
+    for (what, says, pause, task, kind, seconds) in [
+        ("no answer", vec![], 60, &task, ErrorKind::Lost, None),
+        ("noise", vec![], 2, &task, ErrorKind::Lost, None),
+        ("no claim", hello(""), 60, &task, ErrorKind::Lost, Some(300)),
+        ("no start", hello("{N} work 2\n/w"), 60, &task, ErrorKind::Lost, Some(300)),
+        ("no slot", waiting, 60, &task, ErrorKind::Lost, Some(900)),
+        ("no end in time", begun("{N} out 99\n"), 60, &limited, ErrorKind::Lost, Some(900)),
+        ("no end", begun("{N} out 99\n"), 60, &task, ErrorKind::Lost, Some(300)),
+        ("no files", ended("{N} fi"), 60, &task, ErrorKind::Results, Some(600)),
+        ("slow files", ended("{N} files 99\n"), 60, &task, ErrorKind::Results, Some(600)),
+        ("slow large files", ended("{N} large 0\n"), 60, &task, ErrorKind::Results, Some(600)),
+    ] {
+        let error = given_up(&says, Duration::from_secs(pause), task, wait);
+        assert_eq!(error.kind(), kind, "{what}: {error:?}");
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        match seconds {
+            Some(seconds) => {
+                assert_eq!(cause, format!("it gave no answer within {seconds} s"), "{what}");
+            }
+            None => assert!(error.to_string().contains("from the login shell"), "{error:?}"),
         }
     }
 }
