@@ -24,6 +24,7 @@ pub struct Machine {
     mounts: Vec<(PathBuf, String)>,
     no_proc: bool,
     user: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -139,8 +140,16 @@ impl Machine {
         self
     }
 
+    /// Calls it by that name, and takes its machine id away: to programs it is another machine.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     fn needs_namespace(&self) -> bool {
-        self.login_shell.is_some()
+        self.name.is_some()
+            || self.login_shell.is_some()
             || self.system_shell.is_some()
             || !self.mounts.is_empty()
             || self.no_proc
@@ -258,9 +267,17 @@ impl Machine {
         if self.no_proc {
             lines.push("mount -n -t tmpfs -o ro,mode=0555 tmpfs /proc".to_owned());
         }
+        let mut own_name = String::new();
+        if let Some(name) = &self.name {
+            lines.push(
+                "[ ! -e /etc/machine-id ] || mount -n --bind /dev/null /etc/machine-id".to_owned(),
+            );
+            let line = format!("echo {name} >/proc/sys/kernel/hostname && exec \"$@\"");
+            own_name = format!("unshare --uts /bin/sh -c {} sh ", quote(Path::new(&line)));
+        }
         // Without root the mounts were made with capabilities that the server must not have.
         let drop = if privacy == Privacy::Root { "" } else { " --ambient-caps=-all" };
-        lines.push(format!("exec setpriv{drop} --pdeathsig KILL -- \"$@\"\n"));
+        lines.push(format!("exec {own_name}setpriv{drop} --pdeathsig KILL -- \"$@\"\n"));
         let script = dir.join("namespace.sh");
         fs_err::write(&script, lines.join("\n")).expect("new directory");
         script

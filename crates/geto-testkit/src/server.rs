@@ -199,9 +199,18 @@ impl Server {
     }
 
     fn trust_at(&self, address: SocketAddr) {
+        let lines = self.known_hosts_lines(address);
+        self.trust_lines(&lines);
+    }
+
+    pub(crate) fn trust_everywhere(&self) {
+        let lines = self.known_hosts_lines(self.address);
+        self.trust_lines(&lines.replace(&format!("[{}]", self.host()), "[127.*]"));
+    }
+
+    fn trust_lines(&self, lines: &str) {
         let old = fs_err::read_to_string(self.known_hosts()).unwrap_or_default();
-        let text = format!("{old}{}", self.known_hosts_lines(address));
-        fs_err::write(self.known_hosts(), text).expect("own directory");
+        fs_err::write(self.known_hosts(), format!("{old}{lines}")).expect("own directory");
     }
 
     /// Returns `ssh -F <config> <name>`, to be given a command.

@@ -1,7 +1,7 @@
 //! The machine's OpenSSH server.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,6 +24,7 @@ pub struct Sshd {
     password: Option<(Password, String)>,
     environment: Vec<(String, String)>,
     config: String,
+    everywhere: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ impl Sshd {
             password: None,
             environment: Vec::new(),
             config: String::new(),
+            everywhere: false,
         }
     }
 
@@ -114,6 +116,14 @@ impl Sshd {
         self
     }
 
+    /// Lets it listen on every address of this machine, so that all of 127.0.0.0/8 are hosts. Clients
+    /// know its key at each of `127.*`.
+    #[must_use]
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
     /// Starts it; returns when it listens.
     ///
     /// # Panics
@@ -138,6 +148,7 @@ impl Sshd {
         fs_err::write(dir.path().join("authorities"), &ring.authorities).expect("own directory");
         let (host_keys, trust) = self.make_host_keys(dir.path());
         let config = self.sshd_config(&program, dir.path(), &machine, &host_keys);
+        let everywhere = self.everywhere;
         let start = Start {
             name: self.name,
             dir,
@@ -146,7 +157,11 @@ impl Sshd {
             trust,
             ready: "Server listening on",
         };
-        Server::start(start, |start, address| {
+        let server = Server::start(start, move |start, address| {
+            let address = match everywhere {
+                true => SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())),
+                false => address,
+            };
             let file = start.dir.path().join("sshd_config");
             let text = format!("{}{config}", listen(address));
             fs_err::write(&file, text).expect("own directory");
@@ -154,7 +169,11 @@ impl Sshd {
             // In the foreground and with its log on stderr, so that both end with it.
             command.args(["-D", "-e", "-f"]).arg(file);
             command
-        })
+        });
+        if everywhere {
+            server.trust_everywhere();
+        }
+        server
     }
 
     fn make_host_keys(&self, dir: &Path) -> (Vec<PathBuf>, Trust) {

@@ -18,8 +18,13 @@ struct Nodes {
 
 impl Nodes {
     fn start(count: usize) -> Self {
+        Self::with(count, "MaxStartups 1000")
+    }
+
+    /// Starts them with that in sshd_config.
+    fn with(count: usize, config: &str) -> Self {
         let world = World::new();
-        let server = Sshd::builder().name("node*").config("MaxStartups 1000").start();
+        let server = Sshd::builder().name("node*").config(config).start();
         let ini = world.env.use_servers(&[&server]);
         let nodes: String = (1..=count).map(|n| format!("node{n}=node{n}\n")).collect();
         let ini = ini.replace("node*=node*\n", &nodes);
@@ -148,6 +153,30 @@ fn as_many_hosts_as_are_wanted_run_at_once() {
     let script = format!("cd {} && mkdir alone && sleep 0.1 && rmdir alone", meet.display());
     let ran = nodes.world.geto(&["each", "--fanout", "1", "-c", &script]);
     assert_eq!(ran.code(), 0, "{ran:?}");
+}
+
+#[test]
+fn sixty_four_hosts_behind_one_stock_server_all_run() {
+    let nodes = Nodes::with(64, "MaxStartups 10:30:100\nMaxSessions 10");
+    let ran = nodes.world.geto(&["each", "-c", "echo up"]);
+    assert_eq!((ran.code(), ran.text().as_str()), (0, "== node[1-64] (64 hosts)\nup\n"), "{ran:?}");
+    assert!(!nodes.server.log().contains("drop connection"), "{}", nodes.server.log());
+}
+
+/// Each is a process of its own, so nothing but patience keeps them from losing.
+#[test]
+fn processes_that_a_stock_server_drops_come_back() {
+    let nodes = Nodes::with(1, "MaxStartups 10:30:100\nMaxSessions 10");
+    let args = ["run", "-q", "--no-slot", "-c", "echo up"];
+    let children: Vec<_> = (0..32).map(|_| nodes.world.start(&args)).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(
+            (output.status.code(), &output.stdout[..]),
+            (Some(0), &b"up\n"[..]),
+            "{output:?}"
+        );
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) fn open_gate(world: &World) {
 }
 
 /// Two hosts with one slot each. They are one machine, so each has a lock path of its own.
-fn two_hosts(world: &World) -> [Server; 2] {
+pub(crate) fn two_hosts(world: &World) -> [Server; 2] {
     let servers = ["h1", "h2"].map(|name| {
         let tmp = Machine::new().tmpfs("/var/tmp", 1 << 20);
         Sshd::builder().name(name).machine(tmp).start()
