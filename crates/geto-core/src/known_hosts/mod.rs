@@ -15,6 +15,8 @@ mod key;
 mod line;
 mod pattern;
 
+pub(crate) use pattern::matches as matches_pattern;
+
 use std::path::{Path, PathBuf};
 
 pub use line::line_for;

@@ -26,7 +26,7 @@ pub(super) fn list_matches(name: &[u8], patterns: &[u8]) -> bool {
 }
 
 /// Whether the whole of `text` matches `pattern`, in at most `text × pattern` steps.
-fn matches(text: &[u8], pattern: &[u8]) -> bool {
+pub(crate) fn matches(text: &[u8], pattern: &[u8]) -> bool {
     let (mut t, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(t) {

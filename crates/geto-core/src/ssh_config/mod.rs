@@ -5,11 +5,13 @@
 
 #![deny(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
+mod alike;
 mod expand;
 mod parse;
 
 use std::time::Duration;
 
+pub use alike::{HostPatterns, SharedAnswer, files_read};
 pub use expand::{Agent, ExpandError, Tokens};
 pub use parse::SshConfigError;
 

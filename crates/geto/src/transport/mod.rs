@@ -5,6 +5,7 @@
 //! every transport has them all.
 
 mod account;
+mod asking;
 mod budget;
 mod child;
 mod connect;

@@ -1,14 +1,12 @@
 //! What `ssh_config` says of a host: asked of `ssh` itself, where there is one.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use geto_core::Host;
 use geto_core::ssh_config::{SshOptions, Tokens};
-use tokio::process::Command;
 
 use super::account::Account;
+use super::asking::ask;
 use super::text::escaped;
 use crate::{Error, ErrorKind};
 
@@ -90,25 +88,6 @@ pub(crate) async fn resolve(asked: Asked<'_>, host_name: &str) -> Result<Resolve
         options = parse(system.as_deref())?;
     }
     Ok(Resolved { original, options, account })
-}
-
-async fn ask(asked: Asked<'_>) -> Result<Option<String>, String> {
-    let mut command = Command::new("ssh");
-    command.arg("-G").args(asked.arguments()).arg("--").arg(asked.address);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    match command.output().await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("failed to start `ssh -G`: {error}")),
-        Ok(output) if output.status.success() => {
-            Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
-        }
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let lines: Vec<_> =
-                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(escaped).collect();
-            Err(lines.join("; "))
-        }
-    }
 }
 
 impl Resolved {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use geto::transport::ConnectOptions;
+use geto::transport::{ConnectOptions, connect};
 use geto::{ErrorKind, Host, TransportKind};
 use geto_testkit::{KeyKind, Server, Sshd, UserKey};
 
 use crate::login::try_host;
-use crate::support::{BOTH, Scripted, asking, host, tell};
+use crate::support::{BOTH, Scripted, asking, host, run, tell};
 
 /// A host with the sections of several servers in its configuration, and a line in that of itself.
 fn behind(server: &Server, others: &[&Server], line: &str, kind: TransportKind) -> Host {
@@ -179,4 +179,35 @@ async fn a_port_where_nobody_listens_is_unreachable() {
         assert_eq!(error.kind(), ErrorKind::Unreachable, "{}", tell(&error));
         assert!(tell(&error).to_lowercase().contains("connection refused"), "{}", tell(&error));
     }
+}
+
+/// What `ssh` says of one host is taken for others only where it would say the same of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_ssh_config_tells_apart_are_reached_as_it_says() {
+    let (one, other) = (Sshd::builder().start(), Sshd::builder().start());
+    let mut text = String::new();
+    for (names, server) in [("a1 a2 b*", &one), ("!b3 a3 c*", &other)] {
+        let section = server.ssh_config_section(server.address());
+        text.push_str(&section.replace("Host server", &format!("Host {names}")));
+    }
+    let config = one.dir().join("many_config");
+    fs_err::write(&config, text).unwrap();
+    let names = ["a1", "a2", "a3", "b1", "b3", "c1", "c2"];
+    let reached = names.map(|name| {
+        let mut host = host(&one, TransportKind::Native);
+        (host.name, host.address) = (name.to_owned(), name.to_owned());
+        host.ssh_config_path = Some(config.clone());
+        tokio::spawn(async move {
+            let transport = connect(&host, &ConnectOptions::default()).await;
+            let transport = transport.unwrap_or_else(|error| panic!("{}", tell(&error)));
+            let said = run(&*transport, "echo $SSH_CONNECTION").await.stdout;
+            String::from_utf8(said).unwrap().split(' ').nth(2).unwrap().to_owned()
+        })
+    });
+    let mut addresses = Vec::new();
+    for address in reached {
+        addresses.push(address.await.unwrap());
+    }
+    let (one, other) = (&*one.host(), &*other.host());
+    assert_eq!(addresses, [one, one, other, one, one, other, other]);
 }
