@@ -129,6 +129,9 @@ pub enum InvalidTask {
     /// A shell would drop it in silence.
     #[error("`{0}` is no name for a variable: it takes letters, digits and `_`, not a digit first")]
     VariableName(String),
+    /// geto sets it on hosts, or needs it there to find the processes of the task.
+    #[error("`{0}` is a variable of geto's own on hosts: give it another name")]
+    OwnVariable(String),
     /// An operating system can't pass it.
     #[error("the value of variable `{0}` has a NUL byte, which no program can be given")]
     NulInVariable(String),
@@ -241,6 +244,9 @@ impl Task {
             if !is_variable_name(name) {
                 return Err(InvalidTask::VariableName(name.clone()));
             }
+            if is_own_variable(name) || (self.gpus > 0 && name == "CUDA_VISIBLE_DEVICES") {
+                return Err(InvalidTask::OwnVariable(name.clone()));
+            }
             if value.expose().contains(&0) {
                 return Err(InvalidTask::NulInVariable(name.clone()));
             }
@@ -279,6 +285,12 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// What a task is told by geto, and what the program on hosts remembers of it.
+pub(crate) fn is_own_variable(name: &str) -> bool {
+    let told = ["GETO_TASK_ID", "GETO_HOST", "GETO_SCRIPT", "GETO_SLOT", "GETO_CPUS"];
+    told.contains(&name) || name.starts_with("g_")
+}
+
 fn is_bring_pattern(glob: &str) -> bool {
     !glob.is_empty()
         && !glob.starts_with('/')
@@ -306,6 +318,18 @@ mod tests {
             let refused = Err(InvalidTask::VariableName(name.to_owned()));
             assert_eq!(task().env(name, "x").check(), refused);
         }
+    }
+
+    #[test]
+    fn refuses_variables_of_getos_own() {
+        for name in ["GETO_TASK_ID", "GETO_SLOT", "g_task"] {
+            let refused = Err(InvalidTask::OwnVariable(name.to_owned()));
+            assert_eq!(task().env(name, "x").check(), refused);
+        }
+        assert_eq!(task().env("GETO_CONFIG", "x").env("G_", "x").check(), Ok(()));
+        let devices = task().env("CUDA_VISIBLE_DEVICES", "3");
+        assert_eq!(devices.check(), Ok(()));
+        assert!(devices.gpus(1).check().is_err());
     }
 
     #[test]

@@ -110,6 +110,9 @@ pub enum ConfigProblem {
     /// A shell would drop it in silence.
     #[error("no name for a variable: it takes letters, digits and `_`, not a digit first")]
     BadVariable,
+    /// What geto tells a task, or needs on hosts.
+    #[error("a variable of geto's own on hosts: give it another name")]
+    OwnVariable,
     /// `~user` is left to shells.
     #[error("{} can't be resolved: of `~`, only `~/` is known", Quoted(.0))]
     BadTilde(String),

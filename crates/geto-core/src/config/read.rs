@@ -7,7 +7,7 @@ use super::error::{ConfigError, ConfigProblem as Problem};
 use super::lines::{Entry, Section};
 use super::settings::{Places, Settings};
 use crate::message::nearest;
-use crate::task::is_variable_name;
+use crate::task::{is_own_variable, is_variable_name};
 use crate::units::{parse_duration, parse_size};
 use crate::{Host, Secret, TransportKind};
 
@@ -147,6 +147,9 @@ fn set_host(host: &mut Host, entry: &Entry) -> Result<(), Problem> {
     if let Some(name) = entry.variable() {
         if !is_variable_name(name) {
             return Err(Problem::BadVariable);
+        }
+        if is_own_variable(name) {
+            return Err(Problem::OwnVariable);
         }
         host.env.push((name.to_owned(), Secret::from(value)));
         return Ok(());

@@ -172,6 +172,7 @@ fn errors_of_values() {
     insta::assert_snapshot!(of_host("tags=a,b c"), @r"`geto.ini` line 4, section `a`, key `tags`: `b c` is no tag: tags are without white space, `@`, `/` and `*?[]{}!\`");
     insta::assert_snapshot!(of_host("username=-l"), @"`geto.ini` line 4, section `a`, key `username`: `-l` is no name of a user");
     insta::assert_snapshot!(of_host("env.A-B=s3cret"), @"`geto.ini` line 4, section `a`, key `env.A-B`: no name for a variable: it takes letters, digits and `_`, not a digit first");
+    insta::assert_snapshot!(of_host("env.GETO_HOST=s3cret"), @"`geto.ini` line 4, section `a`, key `env.GETO_HOST`: a variable of geto's own on hosts: give it another name");
     insta::assert_snapshot!(of_geto("keep_results=5x"), @"`geto.ini` line 4, section `geto`, key `keep_results`: `5x` is no duration: write whole seconds, or a number with s, m, h or d, as in 90, 5m, 2h");
     insta::assert_snapshot!(of_geto("remote_cache_size=5x"), @"`geto.ini` line 4, section `geto`, key `remote_cache_size`: `5x` is no size: write bytes, or a number with K, M, G or T (powers of 1024), as in 512K, 10G");
     insta::assert_snapshot!(of_geto("privkey_path=~bob/x"), @"`geto.ini` line 4, section `geto`, key `privkey_path`: `~bob/x` can't be resolved: of `~`, only `~/` is known");

@@ -61,6 +61,38 @@ fn arguments_and_variables_arrive_unchanged() {
     });
 }
 
+/// Shells reckon with the values of some variables, and run commands that stand in them; zsh changes
+/// the user when it is told another number or name.
+#[test]
+fn variables_that_shells_keep_for_themselves_are_like_all_others() {
+    const NAMES: &str = "RANDOM SECONDS LINENO HISTCMD GROUPS COLUMNS LINES TMOUT USERNAME GID EGID \
+                         SHLVL MAILCHECK EPOCHSECONDS FUNCNAME DIRSTACK ERRNO IFS argv path status run";
+    under_each_shell(|transport, shell| async move {
+        let place = Place::new();
+        let evil = place.dir.path().join("evil");
+        let value = format!("a[$(touch {})]", evil.display());
+        let task = Task::new(Script::from_argv("env", ["/usr/bin/printenv"]));
+        let task = NAMES
+            .split_whitespace()
+            .fold(task, |task, name| task.arg(name).env(name, value.as_str()));
+        let results = place.run(&task, &transport).await;
+        let stdout = String::from_utf8(results.stdout().unwrap()).unwrap();
+        let expected = vec![value.as_str(); NAMES.split_whitespace().count()];
+        assert_eq!(stdout.lines().collect::<Vec<_>>(), expected, "{}", shell.name);
+        // These some shells let nobody set: then nothing is started.
+        for name in ["UID", "EUID", "PPID", "OPTIND", "HISTSIZE"] {
+            let task = Task::new(Script::from_argv("env", ["/usr/bin/printenv", name]));
+            match place.try_run(&task.env(name, value.as_str()), &transport).await {
+                Ok(results) => {
+                    assert_eq!(results.stdout().unwrap(), format!("{value}\n").as_bytes());
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotStarted, "{error:?}"),
+            }
+        }
+        assert!(!evil.exists(), "{}", shell.name);
+    });
+}
+
 #[test]
 fn a_command_runs_as_it_stands() {
     under_each_shell(|transport, _| async move {

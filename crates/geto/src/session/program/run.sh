@@ -146,6 +146,13 @@ execute() {
   [ -z "$g_locale" ] || export "LC_ALL=${g_locale#=}"
   export "GETO_TASK_ID=$g_id" "GETO_HOST=$g_host" "GETO_SCRIPT=$g_name"
   while [ "$1" != -- ]; do
+    # Of some names shells would take the value for arithmetic, in which commands may stand, until
+    # such a variable is gone; in zsh it has to be hidden.
+    # shellcheck disable=SC3044
+    case ${ZSH_VERSION-} in
+      ?*) typeset -h "${1%%=*}" ;;
+      *) unset -v "${1%%=*}" ;;
+    esac
     # shellcheck disable=SC2163  # NAME=VALUE
     export "$1"
     shift
