@@ -4,6 +4,7 @@
 
 mod clean;
 mod deps;
+mod docs;
 mod each;
 mod ending;
 mod fleet;

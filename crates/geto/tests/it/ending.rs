@@ -1,5 +1,6 @@
 //! Whatever ends a task ends all its processes.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use geto::transport::{LocalTransport, Transport};
 use geto::{Event, Host, Outcome, Script, Task};
 use geto_testkit::{Cut, Machine, Proxy, Sshd};
 
-use crate::support::{Place, kind, runtime};
+use crate::support::{Place, kind, runtime, under_each_shell};
 
 /// Each kind of process that gets away from a process group, as a line of a script that puts its
 /// process id into `$P/<kind>`.
@@ -64,12 +65,41 @@ fn local() -> Arc<dyn Transport> {
 
 #[test]
 fn a_normal_exit_ends_what_was_left_behind() {
-    let place = Place::new();
-    let results = runtime().block_on(place.run(&escapees(place.dir.path(), "echo done"), &local()));
-    assert_eq!(results.outcome, Outcome::Exited { code: 0 });
-    assert_eq!(results.stdout().unwrap(), b"done\n");
-    assert_eq!(alive(place.dir.path()), [""; 0]);
+    under_each_shell(|transport, shell| async move {
+        let place = Place::new();
+        let results = place.run(&escapees(place.dir.path(), "echo done"), &transport).await;
+        assert_eq!(results.outcome, Outcome::Exited { code: 0 });
+        assert_eq!(results.stdout().unwrap(), b"done\n");
+        assert_eq!(alive(place.dir.path()), [""; 0], "{}", shell.name);
+        assert_eq!(results.warnings, [""; 0]);
+    });
+}
+
+/// On a busy host a look at all processes takes long, and the time until KILL must not grow with it.
+#[test]
+fn a_process_that_is_known_is_waited_for_without_a_look_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let looks = dir.path().join("looks");
+    let program = dir.path().join("ls");
+    let text = format!(
+        "#!/bin/sh\ncase $* in */proc*) echo >>'{}' ;; esac\nexec /bin/ls \"$@\"\n",
+        looks.display()
+    );
+    fs_err::write(&program, text).unwrap();
+    fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", dir.path().display());
+    let server = Sshd::builder().set_env("PATH", &path).start();
+    let mut host = Host::new(server.name());
+    host.ssh_config_path = Some(server.ssh_config());
+    let place = Place::of(host);
+    // It is deaf before the script ends.
+    let deaf = "trap '' TERM; (while :; do sleep 1000; done) & exit";
+    let task = Task::new(Script::from_commands("deaf", [deaf]));
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
     assert_eq!(results.warnings, [""; 0]);
+    let looks = fs_err::read_to_string(looks).unwrap().lines().count();
+    assert!(looks < 15, "{looks} looks");
 }
 
 #[test]
@@ -99,6 +129,41 @@ fn a_cancel_ends_every_kind_of_process() {
     });
     assert_eq!(results.outcome, Outcome::Cancelled);
     assert_eq!(alive(place.dir.path()), [""; 0]);
+}
+
+/// What has become another user's, by sudo or the like, can't be ended, and is named.
+#[test]
+fn a_process_of_another_user_is_named() {
+    let server = Sshd::builder().machine(Machine::new().user("tester")).start();
+    let mut host = Host::new(server.name());
+    host.ssh_config_path = Some(server.ssh_config());
+    let place = Place::of(host);
+    // A program that becomes another user for the tester, and for nobody else.
+    let group = fs_err::metadata(server.home()).unwrap().gid();
+    let become_other = place.dir.path().join("become");
+    fs_err::copy("/usr/bin/setpriv", &become_other).unwrap();
+    std::os::unix::fs::chown(&become_other, Some(0), Some(group)).unwrap();
+    let mode = |path, mode| {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(become_other.as_path(), 0o4750);
+    mode(place.dir.path(), 0o755);
+    let line = format!(
+        "cd /; '{}' --reuid 59991 --clear-groups sleep 1000 & \
+         until grep -q '^Uid:.59991' /proc/$!/status; do sleep 0.01; done; echo $!",
+        become_other.display()
+    );
+    let task = Task::new(Script::from_commands("t", [line]));
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    assert_eq!(results.outcome, Outcome::Exited { code: 0 });
+    let pid = String::from_utf8(results.stdout().unwrap()).unwrap();
+    let [warning] = &results.warnings[..] else { panic!("{results:?}") };
+    let named = "processes of the task could not be ended: ";
+    assert!(warning.starts_with(named) && warning.contains(pid.trim()), "{warning}");
+    let outcome = fs_err::read_to_string(results.directory.join("outcome.json")).unwrap();
+    assert!(outcome.contains(named), "{outcome}");
+    server.kill_processes();
 }
 
 #[test]

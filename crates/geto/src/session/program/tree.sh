@@ -34,13 +34,15 @@ end_tree() {
   done
   signal TERM
   signal CONT
-  g_ticks=$(($1 * 10))
-  while [ "$g_ticks" -gt 0 ]; do
-    find_tree
-    [ -n "$g_left" ] || return
-    sleep 0.1 || { sleep 1 && g_ticks=$((g_ticks - 9)); }
-    g_ticks=$((g_ticks - 1))
+  clock
+  g_until=$((${g_clock%%.*} + $1))
+  while is_any_left; do
+    clock
+    [ "${g_clock%%.*}" -le "$g_until" ] || break
+    sleep 0.1 || sleep 1
   done
+  find_tree
+  [ -n "$g_left" ] || return
   # A few rounds: a process may have been made by one that was killed a moment later.
   for g_ticks in 1 2 3 4 5; do
     signal KILL
@@ -77,6 +79,16 @@ look_at_new() {
     g_look_files="$g_look_files /proc/$g_rest/environ /proc/$g_rest/stat"
     g_look_links="$g_look_links /proc/$g_rest/cwd /proc/$g_rest/fd/*"
   done
+} 2>/dev/null
+
+# is_any_left: whether a process of the task lives. A look at all processes takes its time on a busy
+# host: as long as one lives that is known, there is none.
+is_any_left() {
+  [ -z "$g_proc" ] || for g_rest in $g_left; do
+    ! parent_of "$g_rest" || return 0
+  done
+  find_tree
+  [ -n "$g_left" ]
 } 2>/dev/null
 
 # signal NAME: sends a signal to each process of g_left.
