@@ -2,7 +2,7 @@
 
 use geto::transport::{ConnectOptions, connect};
 use geto::{ErrorKind, Host, Secret, TransportKind};
-use geto_testkit::{KeyKind, Server, Sshd, UserKey};
+use geto_testkit::{Agent, KeyKind, Server, Sshd, UserKey};
 
 use crate::support::{BOTH, Scripted, asking, connected, host, run, tell};
 
@@ -183,4 +183,65 @@ async fn privkey_path_and_known_hosts_path_of_geto_ini_count_before_ssh_config()
         let result = try_host(&host, &ConnectOptions::default()).await;
         result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
     }
+}
+
+/// Certificates that are named, keys of files that the agent holds, its others, then other files: as
+/// `ssh` itself offers them, which is asked here.
+#[tokio::test]
+async fn keys_are_offered_in_the_order_of_ssh() {
+    /// Four keys and a certificate.
+    const COUNT: usize = 5;
+    let certified = UserKey::new(KeyKind::Ed25519).certificate(KeyKind::Ed25519);
+    let strangers = [
+        Sshd::builder().start(),
+        Sshd::builder().user_key(certified).start(),
+        Sshd::builder().user_key(UserKey::new(KeyKind::Ecdsa)).start(),
+        Sshd::builder().user_key(UserKey::new(KeyKind::Rsa)).start(),
+    ];
+    let [bare, with_certificate, held, other] = strangers.each_ref().map(Server::key);
+    let certificate = format!("CertificateFile {}-cert.pub", with_certificate.display());
+    for (in_agent, named) in [
+        (vec![other, held], None),
+        (vec![other, with_certificate], None),
+        (vec![other], Some(certificate)),
+    ] {
+        let agent = Agent::start(&in_agent);
+        let files = [bare, held, with_certificate];
+        let files = files.map(|key| format!("IdentityFile {}", key.display()));
+        let files = files.into_iter().chain(named).collect::<Vec<_>>().join("\n  ");
+        let mut offered = Vec::new();
+        for kind in BOTH {
+            let server = Sshd::builder().config("MaxAuthTries 20").start();
+            let mut host = host(&server, kind);
+            let config = fs_err::read_to_string(server.ssh_config()).unwrap();
+            let socket = format!("IdentityAgent {}", agent.socket().display());
+            let config = config
+                .replace("IdentityAgent none", &socket)
+                .replace("IdentitiesOnly yes", "IdentitiesOnly no")
+                .replace(&format!("IdentityFile {}", server.key().display()), &files);
+            let path = server.dir().join("order_config");
+            fs_err::write(&path, config).unwrap();
+            host.ssh_config_path = Some(path);
+            let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
+            // The server may still be writing it down.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            let keys = loop {
+                let keys = refused_keys(&server.log());
+                if keys.len() >= COUNT || std::time::Instant::now() > deadline {
+                    break keys;
+                }
+                tokio::task::yield_now().await;
+            };
+            offered.push(keys);
+        }
+        assert_eq!(offered[0], offered[1]);
+        assert_eq!(offered[0].len(), COUNT, "{offered:?}");
+    }
+}
+
+/// The keys that a server has not taken, in their order, as its log has them.
+fn refused_keys(log: &str) -> Vec<String> {
+    let lines = log.lines().filter_map(|line| line.split_once("Failed publickey for"));
+    lines.filter_map(|(_, key)| Some(key.split_once("ssh2: ")?.1.to_owned())).collect()
 }

@@ -18,8 +18,8 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// All keys, in OpenSSH's order: certificates, keys of files that the agent holds, other keys
-    /// of the agent, other files.
+    /// All keys, in OpenSSH's order: certificates that are named, keys of files that the agent
+    /// holds, other keys of the agent, other files. A certificate beside a key comes after the key.
     pub(super) async fn find(&mut self) -> Vec<Identity> {
         let mut files: Vec<(bool, Identity)> = Vec::new();
         let mut certified: Vec<Identity> = Vec::new();
@@ -30,12 +30,15 @@ impl Search<'_> {
             }
             match Identity::from_file(path) {
                 Ok(identity) => {
-                    match keys::certificate(&keys::certificate_path(path)) {
-                        Some(Ok(certificate)) => certified.push(identity.certified(certificate)),
+                    let beside = keys::certificate(&keys::certificate_path(path));
+                    files.push((first, identity.clone()));
+                    match beside {
+                        Some(Ok(certificate)) => {
+                            files.push((first, identity.certified(certificate)));
+                        }
                         Some(Err(why)) => self.unusable.push(why.to_string()),
                         None => {}
                     }
-                    files.push((first, identity));
                 }
                 // Of the usual places only those count that are there.
                 Err(Unusable::Missing(_)) if !first => {}
@@ -62,7 +65,7 @@ impl Search<'_> {
                 None => self.unusable.push(format!("`{}`: no such file", path.display())),
             }
         }
-        in_order(certified, &files, &agents, self.login.identities_only)
+        in_order(&certified, &files, &agents, self.login.identities_only)
     }
 
     async fn of_agent(&mut self) -> Vec<Identity> {
@@ -92,30 +95,30 @@ impl Search<'_> {
 }
 
 fn in_order(
-    certified: Vec<Identity>,
+    certified: &[Identity],
     files: &[(bool, Identity)],
     agents: &[Identity],
     identities_only: bool,
 ) -> Vec<Identity> {
-    let of_agent = |identity: &Identity| {
-        let mut held = agents.iter().filter(|agent| agent.certificate.is_none());
-        held.find(|agent| agent.public.is_some() && agent.public_data() == identity.public_data())
-    };
-    let mut order: Vec<Identity> = certified
-        .into_iter()
-        .map(|identity| match of_agent(&identity) {
+    let of_agent = |identity: &Identity| agents.iter().find(|agent| agent.is_same(identity));
+    // An agent that has the key alone can sign with its certificate, too.
+    let signed_by_agent = |identity: &Identity| {
+        let bare = Identity { certificate: None, ..identity.clone() };
+        match of_agent(&bare) {
             Some(agent) => {
                 Identity { source: Source::Agent, ..identity.clone() }.labelled(&agent.label)
             }
-            None => identity,
-        })
-        .collect();
+            None => identity.clone(),
+        }
+    };
+    let mut order: Vec<Identity> = certified.iter().map(signed_by_agent).collect();
     let unheld = |first: bool| {
         files
             .iter()
             .filter(move |(named, _)| *named == first)
             .map(|(_, identity)| identity)
             .filter(|identity| of_agent(identity).is_none())
+            .map(signed_by_agent)
     };
     let held = |first: bool| {
         files
@@ -124,19 +127,15 @@ fn in_order(
             .filter_map(|(_, identity)| of_agent(identity))
     };
     order.extend(held(true).cloned());
-    order.extend(unheld(true).cloned());
+    order.extend(unheld(true));
     order.extend(held(false).cloned());
     if !identities_only {
         order.extend(agents.iter().cloned());
     }
-    order.extend(unheld(false).cloned());
+    order.extend(unheld(false));
     let mut unique: Vec<Identity> = Vec::new();
     for identity in order {
-        let seen = unique.iter().any(|known| {
-            known.public.is_some()
-                && known.public_data() == identity.public_data()
-                && known.certificate == identity.certificate
-        });
+        let seen = unique.iter().any(|known| known.is_same(&identity));
         if !seen {
             unique.push(identity);
         }

@@ -93,6 +93,17 @@ impl Identity {
         self.public.as_ref().map(PublicKey::key_data)
     }
 
+    /// Whether both are offered to a server as the same. A certificate is what was signed, whatever
+    /// comment its file has.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let signed = |identity: &Self| {
+            identity.certificate.as_ref().map(|certificate| certificate.signature().clone())
+        };
+        self.public.is_some()
+            && self.public_data() == other.public_data()
+            && signed(self) == signed(other)
+    }
+
     /// What to call it where it was tried.
     pub(super) fn describe(&self) -> String {
         let kind = if self.certificate.is_some() { " with its certificate" } else { "" };
