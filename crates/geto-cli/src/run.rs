@@ -5,7 +5,8 @@ use std::path::Path;
 
 use geto::units::{human_bytes, human_duration};
 use geto::{
-    Error, ErrorKind, ExitCode, Fleet, Host, Pick, Results, ScriptBody, Task, TransportKind,
+    Error, ErrorKind, ExitCode, Fleet, Host, Outcome, Pick, Results, ScriptBody, Task,
+    TransportKind,
 };
 use serde_json::json;
 
@@ -153,9 +154,14 @@ fn tell(results: &Results, printer: Printer, output: &Output) {
         human_bytes(results.bytes_sent),
         human_bytes(results.bytes_received),
     ));
+    if let Outcome::Lost { reason } = &results.outcome {
+        let message = format!("the end of the task on host `{}` is not known", results.host);
+        let hint = format!("what came home is in `{}`", results.directory.display());
+        printer.error_lines(&message, std::slice::from_ref(reason), Some(&hint));
+    }
     match &results.files {
-        Some(files) => printer.note(&files_line(files)),
-        None => printer.detail(&format!("output in `{}`", results.directory.display())),
+        Some(files) if files.count > 0 => printer.note(&files_line(files)),
+        _ => printer.detail(&format!("output in `{}`", results.directory.display())),
     }
 }
 

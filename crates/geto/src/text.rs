@@ -34,6 +34,13 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// As [`printable`], for what a program has said in several lines: `; ` stands between them.
+pub(crate) fn printable_lines(bytes: &[u8]) -> String {
+    let lines = bytes.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    printable(&lines.join(&b"; "[..]))
+}
+
 fn push_escaped(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         write!(text, "\\x{byte:02x}").expect("a String takes everything");
@@ -64,6 +71,12 @@ mod tests {
         assert_eq!(printable("a\u{202e}b\u{2066}".as_bytes()), r"a\xe2\x80\xaeb\xe2\x81\xa6");
         assert_eq!(printable(b"\xff\xc3"), r"\xff\xc3");
         assert_eq!(printable(b"\x9b2J"), r"\x9b2J");
+    }
+
+    #[test]
+    fn lines_are_told_in_one() {
+        assert_eq!(printable_lines(b"\ntar: a\r\n\n tar: \x1b\n"), r"tar: a; tar: \x1b");
+        assert_eq!(printable_lines(b"\n"), "");
     }
 
     #[test]

@@ -140,6 +140,22 @@ fn what_was_ignored_stays_ignored_but_not_for_the_task() {
     assert_eq!(said(child), (Some(0), String::new()));
 }
 
+/// It was started, so it is not safe to run it again, whatever is left of it.
+#[test]
+fn a_script_that_removes_its_own_records_is_lost() {
+    let world = World::new();
+    let gate = world.env.cwd().join("gate");
+    let line =
+        format!("echo up; until [ -e '{}' ]; do sleep 0.05; done; rm -rf ../*", gate.display());
+    let (child, _stdout) = started(&world, &mut world.command(&["run", "-c", &line]));
+    fs_err::write(&gate, "").unwrap();
+    let (code, text) = said(child);
+    assert_eq!(code, Some(123), "{text}");
+    let error = "geto: error: the end of the task on host `local` is not known\n  caused by: ";
+    assert!(text.contains(error), "{text}");
+    assert!(world.tasks().is_empty());
+}
+
 #[test]
 fn a_reader_that_stalls_holds_up_neither_ctrl_c_nor_the_end() {
     let world = World::new();

@@ -92,7 +92,7 @@ fn into_replaces_nothing_unless_told() {
     geto: no host is named and there is no geto.ini: running on `local`
     geto: error: failed to put the files into `out`
       caused by: there is already `d/g`, `f`
-      hint: the files are in `$XDG_STATE_HOME/geto/<id>/files`; `--overwrite` replaces files
+      hint: the script exited with code 0; the files are in `$XDG_STATE_HOME/geto/<id>/files`; `--overwrite` replaces files
     ");
     assert_eq!(fs_err::read(world.env.cwd().join("out/f")).unwrap(), b"old");
     // All is home: nothing is left on the host.
@@ -137,15 +137,19 @@ fn a_result_that_could_not_be_read_whole_is_a_failure_and_stays_on_the_host() {
     let bin = world.env.cwd().join("bin");
     fs_err::create_dir(&bin).unwrap();
     let broken = bin.join("tar");
-    fs_err::write(&broken, "#!/bin/sh\n/usr/bin/tar \"$@\"; echo 'f: file changed' >&2; exit 1\n")
-        .unwrap();
+    fs_err::write(
+        &broken,
+        "#!/bin/sh\n/usr/bin/tar \"$@\"; printf 'f: file changed\\ntar: failed\\n' >&2; exit 1\n",
+    )
+    .unwrap();
     fs_err::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.display());
     let mut command = world.command(&["run", "-c", "echo x >f"]);
     let ran = world.env.run(command.env("PATH", path));
     assert_eq!(ran.code(), 123, "{ran:?}");
     assert!(
-        ran.stderr.contains("f: file changed") && ran.stderr.contains("the host keeps all"),
+        ran.stderr.contains("f: file changed; tar: failed\n")
+            && ran.stderr.contains("the host keeps all"),
         "{}",
         ran.stderr
     );
@@ -174,8 +178,8 @@ fn a_glob_that_matches_nothing_is_told() {
     let world = World::new();
     let ran = world.geto(&["run", "--bring", "*.nothing", "-c", "echo x >a.csv"]);
     assert_eq!(ran.code(), 0);
-    let told = "warning: no file came home: nothing matches `*.nothing`";
-    assert!(ran.stderr.contains(told), "{ran:?}");
+    let told = "warning: no file came home: nothing matches `*.nothing`\n";
+    assert!(ran.stderr.ends_with(told), "{ran:?}");
 }
 
 #[test]

@@ -85,6 +85,20 @@ fn a_password_is_asked_for_on_the_terminal() {
 }
 
 #[test]
+fn a_passphrase_is_asked_for_on_the_terminal() {
+    let key = UserKey::new(KeyKind::Ed25519).passphrase("open sesame");
+    let server = Sshd::builder().name("server1").user_key(key).start();
+    let world = World::new();
+    let ini = world.env.use_servers(&[&server]);
+    for transport in ["native", "ssh"] {
+        world.env.write_geto_ini(&format!("{ini}[server1]\ntransport={transport}\n"));
+        let line = format!("'{GETO}' run -q -c 'echo in'");
+        let (seen, rest) = on_terminal(&world, &line, "assphrase", "open sesame\n");
+        assert!(rest.contains("in\r\n") && !rest.contains("sesame"), "{transport}: {seen}{rest}");
+    }
+}
+
+#[test]
 fn host_keys_are_learned_after_a_yes() {
     let server = Sshd::builder().name("server1").start();
     let world = World::new();

@@ -135,9 +135,17 @@ impl ReplyParser {
     }
 
     /// What start-up files printed before the first answer, at most 4 KiB of it.
-    pub fn noise(&self) -> &[u8] {
+    pub fn noise(&self) -> Vec<u8> {
+        let mut noise = self.noise.clone();
+        if self.state == State::Noise {
+            let room = NOISE_KEPT.saturating_sub(noise.len());
+            noise.extend(self.buffer.iter().take(room));
+        }
         // The loader's own line is the last before the answer.
-        self.noise.strip_suffix(LOADER_READS).unwrap_or(&self.noise)
+        if noise.ends_with(LOADER_READS) {
+            noise.truncate(noise.len() - LOADER_READS.len());
+        }
+        noise
     }
 
     /// Whether the loader has said that it reads.
@@ -341,6 +349,14 @@ mod tests {
             assert_eq!(replies(&[bad]), Err(WireError::NoFrame), "{bad:?}");
         }
         assert_eq!(replies(&[b"N0NCE hello 99999999\n"]), Err(WireError::TooLong(99_999_999)));
+    }
+
+    #[test]
+    fn noise_without_an_answer_is_kept_whole() {
+        let mut parser = ReplyParser::new("N0NCE");
+        parser.feed(b"no shell\n");
+        assert_eq!(parser.next(), Ok(None));
+        assert_eq!(parser.noise(), b"no shell\n");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::input::Input;
 use super::store::Store;
 use crate::session::{Next, Opening, Purpose, Session, random};
 use crate::stage::StagePlan;
-use crate::text::printable;
+use crate::text::{printable, printable_lines};
 use crate::transport::Transport;
 use crate::{Error, ErrorKind};
 
@@ -149,6 +149,9 @@ impl Execution<'_> {
             };
             match next {
                 Next::Again => return Ok(None),
+                Next::End(Some(_)) if !session.is_greeted() => {
+                    return Err(self.shut_out(session));
+                }
                 Next::End(_) => return Err(self.link_lost(session)),
                 Next::Reply(Reply::Ended(report)) => break report,
                 Next::Reply(reply) => self.take(reply)?,
@@ -254,11 +257,18 @@ impl Execution<'_> {
                     self.host.name
                 )));
             }
-            Reply::Damaged(reason) => self.progress.damaged = Some(printable(reason.as_bytes())),
+            Reply::Damaged(reason) => {
+                self.progress.damaged = Some(printable_lines(reason.as_bytes()));
+            }
             Reply::Error { kind, text } => return Err(self.refused(&kind, &text)),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the host said that the script runs.
+    pub(super) fn was_started(&self) -> bool {
+        self.progress.started.is_some()
     }
 
     pub(super) fn is_damaged(&self) -> bool {
@@ -279,7 +289,7 @@ impl Execution<'_> {
 
     /// What the host refuses, in the words of a user.
     fn refused(&self, kind: &str, text: &str) -> Error {
-        let text = printable(text.as_bytes());
+        let text = printable_lines(text.as_bytes());
         let (message, hint) = match kind {
             "exists" => ("failed to claim the task", None),
             "disk" => (
@@ -322,6 +332,14 @@ impl Execution<'_> {
             false => ErrorKind::NotStarted,
         };
         self.broken(session.error(kind, "the link broke"))
+    }
+
+    /// A login shell that ends without running the loader: the task can't have been started.
+    fn shut_out(&self, session: &Session) -> Error {
+        session
+            .error(ErrorKind::NotStarted, "the login shell ended without running a command")
+            .of_task(self.id)
+            .with_hint("see which shell the user has there (`getent passwd`), and what its start-up files do")
     }
 
     /// Adds to an error what is known of the task.
@@ -387,7 +405,7 @@ pub(super) fn outcome(report: Option<&EndReport>) -> Outcome {
             report.outcome.clone()
         }
         Some(report) => Outcome::Lost {
-            reason: format!("the task could not be started (status {})", report.raw_status),
+            reason: format!("what the host kept of it is gone (status {})", report.raw_status),
         },
         None => {
             Outcome::Lost { reason: "its supervisor was killed, or the disk failed".to_owned() }

@@ -1,6 +1,6 @@
 //! From a task's end to results that are complete and on disk here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -77,13 +77,17 @@ impl Execution<'_> {
             self.event(Event::Warning(warning.clone()));
             results.warnings.push(warning);
         }
-        results.files = self.place(&results.directory, files, destination)?;
+        results.files = self.place(&results, files, destination)?;
         Ok(results)
     }
 
     /// Why the script was not started, although the host tried.
     fn not_started(&self, ended: &Ended) -> Option<Error> {
         let report = ended.report.as_ref().filter(|report| !report.started)?;
+        // A script that removes what geto keeps of it has been started all the same.
+        if self.was_started() {
+            return None;
+        }
         if !matches!(report.outcome, Outcome::Exited { .. } | Outcome::Signalled { .. }) {
             return None;
         }
@@ -187,18 +191,22 @@ impl Execution<'_> {
     /// Puts the files where the user wants them.
     fn place(
         &self,
-        results: &Path,
+        results: &Results,
         files: Option<Files>,
         destination: &Destination,
     ) -> Result<Option<FilesHome>, Error> {
         let Some(Files { unpacked }) = files else { return Ok(None) };
-        let stored = results.join("files");
+        let stored = results.directory.join("files");
         let directory = match &destination.into {
             None => stored,
             Some(into) => {
                 results::place(&stored, into, destination.overwrite).map_err(|error| {
                     let advice = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-                    let hint = format!("the files are in `{}`{advice}", stored.display());
+                    let hint = format!(
+                        "the script {}; the files are in `{}`{advice}",
+                        results.outcome,
+                        stored.display()
+                    );
                     error.of_task(self.id).with_hint(hint)
                 })?;
                 into.clone()

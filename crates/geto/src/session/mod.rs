@@ -15,7 +15,7 @@ pub(crate) use purpose::Purpose;
 pub(crate) use writer::Writer;
 
 use self::pace::{GivenUp, Pace};
-use crate::text::printable;
+use crate::text::printable_lines;
 use crate::transport::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
 
@@ -191,6 +191,12 @@ impl Session {
         self.status
     }
 
+    /// Whether the program has begun. When the channel's command ended before, nothing that was sent
+    /// has been read by it.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.greeted
+    }
+
     /// How many bytes came from the host.
     pub(crate) fn received(&self) -> u64 {
         self.received
@@ -198,22 +204,20 @@ impl Session {
 
     /// What start-up files printed, for a person.
     pub(crate) fn noise(&self) -> String {
-        printable(self.parser.noise().trim_ascii())
+        printable_lines(&self.parser.noise())
     }
 
     /// What the host's shell said on stderr, for a person.
     pub(crate) fn stderr(&self) -> String {
-        printable(self.stderr.trim_ascii())
+        printable_lines(&self.stderr)
     }
 
     /// Makes an error of this host's shell; what it said itself is the cause.
     pub(crate) fn error(&self, kind: ErrorKind, message: &str) -> Error {
         let error = Error::new(kind, message).on_host(&self.host);
-        match self.stderr() {
-            said if said.is_empty() => match self.noise().as_str() {
-                "" => error,
-                noise => error.caused_by(format!("it said `{noise}`")),
-            },
+        let said = [self.stderr(), self.noise()].join(" ");
+        match said.trim() {
+            "" => error,
             said => error.caused_by(format!("its shell said `{said}`")),
         }
     }

@@ -111,7 +111,7 @@ type Case = (&'static str, Vec<u8>, Option<Vec<u8>>, Option<u32>, ErrorKind);
 fn lies_end_in_an_error_and_no_results() {
     let stdout = format!("{{N}} out 1000\n{}", "x".repeat(1000));
     let cases: Vec<Case> = vec![
-        ("nothing but an end", vec![], None, Some(0), ErrorKind::Lost),
+        ("nothing but an end", vec![], None, Some(0), ErrorKind::NotStarted),
         ("nothing at all", vec![], None, None, ErrorKind::Lost),
         ("noise without end", vec![], Some(vec![b'x'; 65536]), None, ErrorKind::Lost),
         ("no frame", begun("nonsense\n"), None, None, ErrorKind::Lost),

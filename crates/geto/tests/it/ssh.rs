@@ -1,6 +1,6 @@
 //! One task over real SSH servers.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -212,6 +212,31 @@ fn a_script_of_a_file_is_read_when_it_runs() {
     let results = run().unwrap();
     assert_eq!(results.outcome, Outcome::Exited { code: 1 });
     assert!(results.stdout().unwrap().starts_with(b"job.v2 e"), "{results:?}");
+}
+
+/// A shell that runs nothing has started nothing, which is safe to try again, and it says why.
+#[test]
+fn a_login_shell_that_runs_nothing_starts_nothing() {
+    let says = "#!/bin/sh\necho 'no shell for you'\nexit 1\n";
+    let dir = tempfile::tempdir().unwrap();
+    let shell = dir.path().join("nologin");
+    fs_err::write(&shell, says).unwrap();
+    for path in [dir.path(), &shell] {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let server = Sshd::builder().machine(Machine::new().login_shell(&shell)).start();
+    for transport in [TransportKind::Native, TransportKind::Ssh] {
+        let mut host = host(&server);
+        host.transport = transport;
+        let place = Place::of(host);
+        let task = Task::new(Script::from_commands("t", [":"]));
+        let error = runtime()
+            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap_err() });
+        assert_eq!(error.kind(), ErrorKind::NotStarted, "{error:?}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("no shell for you"), "{cause}");
+        assert!(error.hint().is_some());
+    }
 }
 
 /// Nobody could answer a question there.
