@@ -1,11 +1,14 @@
 //! What geto says, where, and in which form. Nothing else in the program writes to a terminal.
 
 use std::error::Error as _;
-use std::io;
+use std::{fmt, io};
 
 use geto::Error;
 use geto::text::printable;
 use serde::Serialize;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::args::OutputArgs;
 use crate::streams::{write_stderr, write_stdout};
@@ -161,15 +164,15 @@ impl Printer {
         }
     }
 
-    /// Shows what the library logs.
+    /// Shows what the library logs, like all else that is said.
     pub(crate) fn take_log(self) {
-        let level = match self.volume {
-            Volume::Quiet => "geto=error",
-            Volume::Normal => "geto=warn",
-            Volume::Verbose => "geto=debug",
+        let level = match (self.form, self.volume) {
+            (Form::Json, _) | (_, Volume::Quiet) => "geto=error",
+            (_, Volume::Normal) => "geto=warn",
+            (_, Volume::Verbose) => "geto=debug",
         };
         let layer = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false);
-        let layer = layer.without_time().with_target(false).with_env_filter(level);
+        let layer = layer.with_env_filter(level).event_format(LogLine);
         // Only a second call could fail.
         drop(layer.try_init());
     }
@@ -179,6 +182,31 @@ impl Printer {
         let mut line = serde_json::to_vec(object)?;
         line.push(b'\n');
         write_stdout(&line)
+    }
+}
+
+/// How an entry of the log looks.
+struct LogLine;
+
+impl<S, N> FormatEvent<S, N> for LogLine
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> fmt::Result {
+        let kind = match *event.metadata().level() {
+            tracing::Level::ERROR => "error: ",
+            tracing::Level::WARN => "warning: ",
+            _ => "",
+        };
+        write!(writer, "geto: {kind}")?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }
 
