@@ -40,6 +40,8 @@
 mod clean;
 mod error;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ledger;
 mod probe;
 mod results;

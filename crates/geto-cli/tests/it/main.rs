@@ -12,6 +12,7 @@ mod help;
 mod history;
 mod holders;
 mod home;
+mod hostile;
 mod hosts;
 mod hosts_check;
 mod output;

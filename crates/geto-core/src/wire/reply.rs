@@ -213,10 +213,12 @@ impl ReplyParser {
 
     /// Drops what comes before the nonce; returns whether it was found.
     fn skip_noise(&mut self) -> Result<bool, WireError> {
-        // Both words are shorter than a nonce, so that the part that stays has room for them.
-        self.loader_reads |= contains(&self.buffer, LOADER_READS);
-        self.must_repeat |= contains(&self.buffer, b"\ngeto-again\n");
         let found = self.buffer.windows(self.nonce.len()).position(|w| w == self.nonce);
+        // Both words are shorter than a nonce, so that the part that stays has room for them. What
+        // follows the nonce is no word of the loader, though it may look like one.
+        let noise = self.buffer.get(..found.unwrap_or(self.buffer.len())).unwrap_or_default();
+        self.loader_reads |= contains(noise, LOADER_READS);
+        self.must_repeat |= contains(noise, b"\ngeto-again\n");
         // The end of the buffer may be the beginning of the nonce.
         let skip = found.unwrap_or(self.buffer.len().saturating_sub(self.nonce.len()));
         let noise = self.buffer.split_to(skip);
@@ -334,6 +336,20 @@ mod tests {
         for split in 0..STREAM.len() {
             let (one, other) = STREAM.split_at(split);
             assert_eq!(joined(&[one, other]), whole, "{split}");
+        }
+    }
+
+    /// Found by the fuzz target: it depended on how the bytes were cut.
+    #[test]
+    fn words_of_the_loader_are_looked_for_before_the_first_answer_only() {
+        for piece in [1, 1000] {
+            let mut parser = ReplyParser::new("N0NCEN0NCEN0NCE");
+            let bytes = b"N0NCEN0NCEN0NCE out 25\n\ngeto-loader\n\ngeto-again\n";
+            for piece in bytes.chunks(piece) {
+                parser.feed(piece);
+                while parser.next().unwrap().is_some() {}
+            }
+            assert!(!parser.loader_reads() && !parser.must_repeat(), "{piece}");
         }
     }
 

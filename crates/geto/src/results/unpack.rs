@@ -19,8 +19,11 @@ use crate::{Error, ErrorKind};
 const PATH_MAX: usize = 4096;
 /// The most directories in a path: each is opened.
 const DEPTH_MAX: usize = 256;
-/// The most bytes that are kept of what has to wait for the end of the archive.
-const WAITING_MAX: usize = 128 << 20;
+/// The most bytes that are kept of what has to wait for the end of the archive: half a million
+/// directories and links, of short names.
+const WAITING_MAX: usize = 64 << 20;
+/// What one of them takes beside its names, allocations included.
+const WAITING_EACH: usize = size_of::<(MemberPath, Vec<u8>, Mtime)>() + 2 * 32;
 /// How many of the members that were not made are named.
 const SKIPPED_MAX: u64 = 100;
 
@@ -261,7 +264,7 @@ impl<'a> Unpacking<'a> {
     }
 
     fn count_waiting(&mut self, bytes: usize) -> Result<(), Cause> {
-        self.waiting_bytes += bytes + size_of::<(MemberPath, Vec<u8>, Mtime)>();
+        self.waiting_bytes += bytes + WAITING_EACH;
         match self.waiting_bytes > WAITING_MAX {
             true => Err("there are too many directories and links".into()),
             false => Ok(()),

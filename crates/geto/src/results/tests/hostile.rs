@@ -228,6 +228,33 @@ fn limits_hold_before_anything_is_read() {
     }
 }
 
+/// What has to wait for the end of the archive is all that is held in memory.
+#[test]
+fn symlinks_without_end_are_refused_before_they_fill_the_memory() {
+    let one = bytes(&[link(EntryType::Symlink, b"l", b"t")]);
+    let mut endless = Repeated { block: &one[..512], at: 0 };
+    let dir = tempfile::tempdir().unwrap();
+    let error = unpack(&mut endless, dir.path(), &Limits::default()).unwrap_err();
+    assert!(text_of(&error).contains("too many directories and links"), "{error:?}");
+    assert_eq!(listing(dir.path()), []);
+}
+
+/// One header again and again.
+struct Repeated<'a> {
+    block: &'a [u8],
+    at: usize,
+}
+
+impl Read for Repeated<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = &self.block[self.at % self.block.len()..];
+        let take = left.len().min(buffer.len());
+        buffer[..take].copy_from_slice(&left[..take]);
+        self.at += take;
+        Ok(take)
+    }
+}
+
 #[test]
 fn an_archive_that_ends_early_is_never_whole() {
     let whole =
