@@ -184,7 +184,8 @@ impl<'a> Shown<'a> {
     /// Shows those that are ready by now, and says who is not there yet.
     fn begin(&mut self, answers: &[Option<Answer>]) -> io::Result<()> {
         self.has_begun = true;
-        self.all(answers, Answer::is_ready)?;
+        self.all(answers, Answer::is_ready);
+        self.write()?;
         let awaited = self.hosts.iter().zip(answers).filter(|(_, answer)| answer.is_none());
         let mut names: Vec<String> = awaited.map(|(host, _)| format!("`{}`", host.name)).collect();
         let more = names.len().saturating_sub(NAMED);
@@ -198,11 +199,13 @@ impl<'a> Shown<'a> {
 
     /// Shows all that was not shown yet.
     fn rest(&mut self, answers: &[Option<Answer>]) -> io::Result<()> {
-        self.all(answers, Answer::is_ready)?;
-        self.all(answers, |_| true)
+        self.all(answers, Answer::is_ready);
+        self.all(answers, |_| true);
+        // Together, so that all of them are aligned.
+        self.write()
     }
 
-    fn all(&mut self, answers: &[Option<Answer>], wanted: fn(&Answer) -> bool) -> io::Result<()> {
+    fn all(&mut self, answers: &[Option<Answer>], wanted: fn(&Answer) -> bool) {
         for (index, answer) in answers.iter().enumerate() {
             if let Some(answer) = answer.as_ref().filter(|answer| wanted(answer))
                 && !self.rows[index]
@@ -211,13 +214,16 @@ impl<'a> Shown<'a> {
                 self.add(index, answer);
             }
         }
-        write_stdout(self.listing.new_lines().as_bytes())
     }
 
     /// Shows one more.
     fn row(&mut self, index: usize, answer: &Answer) -> io::Result<()> {
         self.rows[index] = true;
         self.add(index, answer);
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         write_stdout(self.listing.new_lines().as_bytes())
     }
 

@@ -123,6 +123,18 @@ fn a_host_says_what_it_has() {
 }
 
 #[test]
+fn a_dead_host_with_a_long_address_keeps_the_columns() {
+    let up = Sshd::builder().name("up").start();
+    let world = World::new();
+    let ini = world.env.use_servers(&[&up]);
+    world.env.write_geto_ini(&format!("{ini}down=127.0.0.1\n[down]\nport=1\n"));
+    let text = world.geto(&["hosts"]).text();
+    let at: Vec<_> = text.lines().zip(["STATE", "ready", "unreachable"]).collect();
+    let at = at.into_iter().map(|(line, word)| line.find(word)).collect::<Vec<_>>();
+    assert!(at[0].is_some() && at.iter().all(|place| *place == at[0]), "{text}");
+}
+
+#[test]
 fn what_all_users_run_is_counted() {
     let world = World::new();
     let servers = [
