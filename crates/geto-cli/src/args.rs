@@ -129,6 +129,15 @@ pub(crate) struct ConnectArgs {
     pub(crate) connect_timeout: Option<Duration>,
 }
 
+/// What becomes of a link that breaks.
+#[derive(Debug, Args)]
+pub(crate) struct LinkArgs {
+    /// When the link breaks, try for this long to make it again; the task goes on meanwhile. 0 is
+    /// never [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) reconnect: Option<Duration>,
+}
+
 /// How much is said, and in which form.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
@@ -163,6 +172,13 @@ pub(crate) struct RunArgs {
     pub(crate) hosts: ChoiceArgs,
     #[command(flatten)]
     pub(crate) slot: SlotArgs,
+    #[command(flatten)]
+    pub(crate) link: LinkArgs,
+
+    /// Print the task's id once it has been started, and leave it to its host: `geto attach` finds it
+    /// again
+    #[arg(short = 'D', long, conflicts_with_all = ["into", "overwrite", "keep", "dry_run", "json"])]
+    pub(crate) detach: bool,
 
     /// Pick one of several hosts: where the fewest tasks of this name run relative to the slots, at
     /// random among those with room, or the first with room [default: balanced]
@@ -190,6 +206,8 @@ pub(crate) struct EachArgs {
 
     #[command(flatten)]
     pub(crate) hosts: ChoiceArgs,
+    #[command(flatten)]
+    pub(crate) link: LinkArgs,
 
     /// Run on at most this many hosts at once; one that does not answer within a second gives up
     /// its turn until it does

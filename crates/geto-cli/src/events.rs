@@ -141,6 +141,13 @@ impl Follower {
                     _ => printer.note(&text),
                 }
             }
+            Event::LinkBroken { host, reason } => {
+                printer.warning(&format!("the link to `{host}` broke, making it again: {reason}"));
+            }
+            Event::LinkBack { host, after } => {
+                printer
+                    .note(&format!("the link to `{host}` is back after {}", human_duration(after)));
+            }
             Event::Receiving { bytes } => self.progress.receiving(bytes),
             Event::Warning(text) => printer.warning(&text),
             _ => {}
@@ -202,6 +209,12 @@ pub(crate) fn object(event: Event, script: &str) -> Option<serde_json::Value> {
             let mut object = json!({ "event": "ended", "run_time": run_time.as_secs_f64() });
             merge(&mut object, &serde_json::to_value(&outcome).unwrap_or_default());
             object
+        }
+        Event::LinkBroken { host, reason } => {
+            json!({ "event": "link-broken", "host": host, "message": reason })
+        }
+        Event::LinkBack { host, after } => {
+            json!({ "event": "link-back", "host": host, "after": after.as_secs_f64() })
         }
         Event::Warning(text) => json!({ "event": "warning", "message": text }),
         _ => return None,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use geto::bytes::Bytes;
 use geto::units::{human_bytes, human_duration};
 use geto::{
     Error, ErrorKind, ExitCode, Fleet, Host, Outcome, Pick, Results, ScriptBody, Task,
@@ -72,6 +73,9 @@ async fn execute(
     };
     let run = fleet.run_among(task, hosts, pick(args)).patience(patience(&args.slot));
     let mut run = run.keep(args.home.keep).overwrite(args.home.overwrite);
+    if let Some(time) = args.link.reconnect {
+        run = run.reconnect(time);
+    }
     if let Some(into) = &args.home.into {
         check_into(into)?;
         run = run.into_dir(into);
@@ -103,6 +107,18 @@ async fn execute(
         waits: Waits::default(),
     };
     let running = run.follow(move |event| follower.take(event));
+    if args.detach {
+        let detached = tokio::select! {
+            detached = running.detach() => detached?,
+            code = &mut asked_to_end => {
+                whereabouts.tell(printer);
+                return Ok(code.unwrap_or(exit::TERMINATED));
+            }
+        };
+        let id = Bytes::from(format!("{}\n", detached.id));
+        output.write(Stream::Stdout, id).and_then(|()| output.finish()).map_err(unwritten)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let ended = tokio::select! {
         ended = async { running.await } => ended,
         code = &mut asked_to_end => {

@@ -29,6 +29,8 @@ pub enum Outcome {
         /// What is known.
         reason: String,
     },
+    /// It had not ended when these results were brought home.
+    Running,
 }
 
 /// An exit code of `geto run`.
@@ -64,6 +66,7 @@ impl Outcome {
             Self::TimedOut => ExitCode::TIMED_OUT,
             Self::Cancelled => ExitCode::INTERRUPTED,
             Self::Lost { .. } => ExitCode::LOST,
+            Self::Running => ExitCode::SUCCESS,
         }
     }
 
@@ -75,6 +78,7 @@ impl Outcome {
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
             Self::Lost { .. } => "lost",
+            Self::Running => "running",
         }
     }
 
@@ -104,6 +108,7 @@ impl fmt::Display for Outcome {
             Self::TimedOut => f.write_str("timed out"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Lost { reason } => write!(f, "lost: {reason}"),
+            Self::Running => f.write_str("still runs"),
         }
     }
 }

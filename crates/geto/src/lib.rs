@@ -48,6 +48,7 @@ mod results;
 mod run;
 mod session;
 mod stage;
+mod tasks;
 pub mod text;
 pub mod transport;
 pub mod trust;
@@ -58,7 +59,7 @@ pub use error::{Error, ErrorKind};
 pub use fleet::Fleet;
 pub use geto_core::config::Settings;
 pub use geto_core::select::Pick;
-pub use geto_core::wire::{Busy, HostLoad, Patience};
+pub use geto_core::wire::{Busy, HostLoad, Patience, TaskState};
 pub use geto_core::{
     Bring, Dependency, ExitCode, Host, InvalidTask, Outcome, Script, ScriptBody, Secret, Stdin,
     Task, TaskId, TransportKind,
@@ -66,5 +67,9 @@ pub use geto_core::{
 pub use geto_core::{envfile, units};
 pub use ledger::{Ledger, LedgerEnd, LedgerEntry, LedgerFilter, LedgerHost};
 pub use probe::{Checkup, Fault, FaultKind, HostStatus, Observer};
-pub use run::{Canceller, EachEvent, Event, FilesHome, HostResult, Results, Run, RunEach};
+pub use run::{
+    Attach, Canceller, Detached, EachEvent, Event, FilesHome, HostResult, OutputFrom, Results, Run,
+    RunEach,
+};
 pub use stage::{Plan, PlannedDependency};
+pub use tasks::HostTask;

@@ -127,6 +127,22 @@ impl StagePlan {
         }
     }
 
+    /// Looks whether the files are those that were looked at before.
+    ///
+    /// # Errors
+    /// Of kind [`Usage`](ErrorKind::Usage), naming the first that is not.
+    pub(crate) fn check_unchanged(&self) -> Result<(), Error> {
+        for member in &*self.members {
+            let Kind::File { size } = member.kind else { continue };
+            let changed = |error: io::Error| unusable(&member.path, error);
+            let metadata = fs_err::metadata(&member.path).map_err(changed)?;
+            if metadata.len() != size || mtime(&metadata) != member.mtime {
+                return Err(changed(io::Error::other("it changed while it was sent")));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes exactly [`tar_len`](Self::tar_len) bytes, unless `sink` fails, whatever has happened
     /// to the files since they were looked at: one that shrank is filled up and one that grew is
     /// cut, and then the error at the end keeps the task from being started with it.
@@ -267,8 +283,12 @@ fn member(mut name: Vec<u8>, path: &Path, metadata: &Metadata) -> Result<Member,
         path: path.to_owned(),
         kind,
         mode: metadata.mode() & 0o7777,
-        mtime: u64::try_from(metadata.mtime()).unwrap_or_default(),
+        mtime: mtime(metadata),
     })
+}
+
+fn mtime(metadata: &Metadata) -> u64 {
+    u64::try_from(metadata.mtime()).unwrap_or_default()
 }
 
 fn name_of(dependency: &Dependency, root: &Path) -> Result<Vec<u8>, Error> {

@@ -65,7 +65,10 @@ async fn execute(
         (Form::Text, false) => Show::Folded,
     };
     let run = fleet.run_on_each(task, hosts.clone()).fanout(args.fanout as usize);
-    let run = into_dirs(run, args, hosts.len())?.keep(args.home.keep);
+    let mut run = into_dirs(run, args, hosts.len())?.keep(args.home.keep);
+    if let Some(time) = args.link.reconnect {
+        run = run.reconnect(time);
+    }
     let output = Output::start();
     let signals = Signals::catch().map_err(|error| {
         Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)

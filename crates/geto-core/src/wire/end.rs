@@ -39,6 +39,8 @@ impl EndReport {
             "cancelled" => Outcome::Cancelled,
             "timed-out" => Outcome::TimedOut,
             "" => Outcome::from_shell_status(raw_status),
+            "lost-killed" => Outcome::Lost { reason: "its supervisor was killed".to_owned() },
+            "lost-reboot" => Outcome::Lost { reason: "the host was restarted".to_owned() },
             _ => return None,
         };
         let start = seconds(field(" start=", " end=")?)?;

@@ -4,6 +4,7 @@
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::EndReport;
+use super::listing::{About, Boot, Clock, Listing, TaskState};
 use super::slots::{Busy, HostLoad};
 
 /// What the loader says once it reads, if its words were not changed.
@@ -32,6 +33,34 @@ pub enum Reply {
     },
     /// All facts were told.
     FactsEnd,
+    /// What tells this start of the host from others.
+    Boot(Boot),
+    /// How far a task has come that was asked about.
+    State(TaskState),
+    /// What is known of a task that was asked about.
+    About(About),
+    /// A task of the login user. What can't be read is none.
+    Task(Box<Listing>),
+    /// All tasks were told.
+    Listed(Clock),
+    /// Where in the output what follows begins.
+    From {
+        /// The byte of standard output.
+        stdout: u64,
+        /// The byte of standard error.
+        stderr: u64,
+    },
+    /// How much the task had written when it was attached to.
+    Size {
+        /// Bytes of standard output.
+        stdout: u64,
+        /// Bytes of standard error.
+        stderr: u64,
+    },
+    /// All was sent that a task has written so far; it has not ended.
+    SoFar,
+    /// The files are not those that were sent in part before.
+    Changed,
     /// The task waits for a slot.
     Waiting(Busy),
     /// The task was let in; its slots and GPUs, with commas in between.
@@ -70,7 +99,7 @@ pub enum Reply {
     /// The request failed.
     Error {
         /// What kind of thing failed: `exists`, `work-path`, `disk`, `tool`, `interpreter`,
-        /// `remove`, `request`, `lock`, `demand`.
+        /// `remove`, `request`, `lock`, `demand`, `gone`.
         kind: String,
         /// What the host says of it.
         text: String,
@@ -278,6 +307,22 @@ fn reply(name: &str, text: String) -> Reply {
         "large" => Reply::LargeFiles,
         "damaged" => Reply::Damaged(text),
         "removed" => Reply::Removed,
+        "boot" => Boot::parse(&text).map_or_else(|| fact(name, text), Reply::Boot),
+        "state" => TaskState::parse(&text).map_or_else(|| fact(name, text), Reply::State),
+        "about" => About::parse(&text).map_or_else(|| fact(name, text), Reply::About),
+        "task" => Listing::parse(&text)
+            .map_or_else(|| fact(name, text), |task| Reply::Task(Box::new(task))),
+        "listed" => Clock::parse(&text).map_or_else(|| fact(name, text), Reply::Listed),
+        "from" => match two(&text) {
+            Some((stdout, stderr)) => Reply::From { stdout, stderr },
+            None => fact(name, text),
+        },
+        "size" => match two(&text) {
+            Some((stdout, stderr)) => Reply::Size { stdout, stderr },
+            None => fact(name, text),
+        },
+        "so-far" => Reply::SoFar,
+        "changed" => Reply::Changed,
         "waiting" => Busy::parse(&text).map_or_else(|| fact(name, text), Reply::Waiting),
         "full" => Busy::parse(&text).map_or_else(|| fact(name, text), Reply::Full),
         "load" => HostLoad::parse(&text).map_or_else(|| fact(name, text), Reply::Load),
@@ -292,6 +337,12 @@ fn reply(name: &str, text: String) -> Reply {
         }
         _ => fact(name, text),
     }
+}
+
+/// Reads two numbers.
+fn two(text: &str) -> Option<(u64, u64)> {
+    let (one, other) = text.split_once(' ')?;
+    Some((one.parse().ok()?, other.parse().ok()?))
 }
 
 fn fact(name: &str, value: String) -> Reply {

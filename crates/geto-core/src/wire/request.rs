@@ -86,8 +86,15 @@ pub struct RunRequest<'a> {
     pub text: Option<&'a [u8]>,
     /// How many bytes of input follow; none is `/dev/null`.
     pub stdin_len: Option<u64>,
-    /// How many bytes of dependencies follow, as a tar archive.
+    /// How long the archive of dependencies is.
     pub dependencies_len: Option<u64>,
+    /// How much of its beginning the host has already, as it [said](super::TaskState::None); the rest
+    /// follows.
+    pub spooled: u64,
+    /// Who asks, as `user@host`.
+    pub origin: &'a str,
+    /// Seconds since 1970 by the clock of the origin.
+    pub now: u64,
     /// How long it waits for a slot.
     pub patience: Patience,
 }
@@ -122,6 +129,11 @@ impl RunRequest<'_> {
         if let Some(length) = self.dependencies_len {
             say("deps", length.to_string().as_bytes());
         }
+        if self.spooled > 0 {
+            say("spool", self.spooled.to_string().as_bytes());
+        }
+        say("origin", self.origin.as_bytes());
+        say("since", self.now.to_string().as_bytes());
         if let Some(timeout) = task.timeout {
             say("timeout", timeout.as_secs().to_string().as_bytes());
         }
@@ -140,14 +152,7 @@ impl RunRequest<'_> {
         if opens_output_by_name(task, self.text) {
             say("pipes", b"yes");
         }
-        match &task.bring {
-            Bring::All => say("bring", b"all"),
-            Bring::Nothing => say("bring", b"none"),
-            Bring::Globs(globs) => {
-                say("bring", b"globs");
-                globs.iter().for_each(|glob| say("glob", glob.as_bytes()));
-            }
-        }
+        say_bring(Some(&task.bring), say);
         let slots = SlotRequest { host: self.host, task, patience: self.patience };
         if task.slots > 0 {
             words.extend(slots.words());
@@ -162,6 +167,19 @@ impl RunRequest<'_> {
         }
         words.extend(task.args.iter().cloned());
         request(&words)
+    }
+}
+
+/// Says which files come home; without `bring`, those that were said when the task was sent.
+pub(super) fn say_bring(bring: Option<&Bring>, mut say: impl FnMut(&str, &[u8])) {
+    match bring {
+        None => say("bring", b"about"),
+        Some(Bring::All) => say("bring", b"all"),
+        Some(Bring::Nothing) => say("bring", b"none"),
+        Some(Bring::Globs(globs)) => {
+            say("bring", b"globs");
+            globs.iter().for_each(|glob| say("glob", glob.as_bytes()));
+        }
     }
 }
 
@@ -258,9 +276,12 @@ mod tests {
             text: None,
             stdin_len: Some(3),
             dependencies_len: None,
+            spooled: 0,
+            origin: "me@here",
+            now: 1000,
             patience: Patience::Forever,
         };
-        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
+        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 origin=me@here since=1000 bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use crate::ledger::{Ledger, LedgerWriter};
 use crate::probe::{self, Checkup, HostStatus, Observer};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
+use crate::tasks::{self, HostTask};
 use crate::transport::{ConnectOptions, Pool, Transport};
-use crate::{Error, ErrorKind, Run, RunEach};
+use crate::{Attach, Error, ErrorKind, Run, RunEach};
 
 /// All the hosts that this machine knows.
 ///
@@ -275,6 +276,35 @@ impl Fleet {
         RunEach::new(self, task, hosts)
     }
 
+    /// Returns the tasks of the login user that live on `host`, from whatever origin: those that run,
+    /// that wait, and that have ended and were not removed.
+    ///
+    /// # Errors
+    /// When the host can't be reached or logged into, or its shell does not do what geto needs.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped closes its channel.
+    pub async fn tasks(&self, host: &Host) -> Result<Vec<HostTask>, Error> {
+        Box::pin(tasks::list(self, host)).await
+    }
+
+    /// Follows the task `id` on `host`, which this or another origin has started; await its results.
+    pub fn attach(&self, host: Host, id: TaskId) -> Attach<'_> {
+        Attach::new(self, host, id)
+    }
+
+    /// Removes the task `id` from `host`, with its results there. One that runs is not removed.
+    ///
+    /// # Errors
+    /// When the host can't be reached or logged into, or the task runs or can't be removed. It is no
+    /// error when there is no such task.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped may have removed it.
+    pub async fn remove(&self, host: &Host, id: TaskId) -> Result<(), Error> {
+        Box::pin(tasks::remove(self, host, id)).await
+    }
+
     fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {
         let (cancel, _) = watch::channel(false);
         Run {
@@ -289,6 +319,8 @@ impl Fleet {
             follow: None,
             cancel,
             transport: None,
+            is_own_transport: false,
+            reconnect: crate::run::RECONNECT,
             prepared: None,
         }
     }

@@ -195,8 +195,9 @@ impl Choice<'_> {
                 }
             }
         }
-        let Some(first) =
-            queue.first().map(|(candidate, busy)| full(self.task, &candidate.host.name, busy))
+        let Some(first) = queue
+            .first()
+            .map(|(candidate, busy)| full(self.task.script.name(), &candidate.host.name, busy))
         else {
             return Err(Error::new(ErrorKind::Unreachable, "no host is left to take the task"));
         };
@@ -287,7 +288,7 @@ impl Choice<'_> {
 }
 
 /// What to say of a host without room.
-pub(super) fn full(task: &Task, host: &str, busy: &Busy) -> Error {
-    Error::new(ErrorKind::Full, busy.describe(task.script.name(), host).to_string())
+pub(super) fn full(script: &str, host: &str, busy: &Busy) -> Error {
+    Error::new(ErrorKind::Full, busy.describe(script, host).to_string())
         .with_hint("without `--when-full fail` and `--wait-timeout` the task waits for its turn")
 }

@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Canceller, Event, Prepared, Results, execute};
+use super::{Canceller, Event, Prepared, RECONNECT, Results, execute};
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
 
@@ -42,6 +42,7 @@ pub struct RunEach<'a> {
     into: Option<IntoDir<'a>>,
     overwrite: bool,
     keep: bool,
+    reconnect: Duration,
     follow: Option<Follow<'a>>,
     cancel: watch::Sender<bool>,
 }
@@ -93,6 +94,7 @@ impl<'a> RunEach<'a> {
             into: None,
             overwrite: false,
             keep: false,
+            reconnect: RECONNECT,
             follow: None,
             cancel,
         }
@@ -125,6 +127,12 @@ impl<'a> RunEach<'a> {
         self
     }
 
+    /// For how long a broken link is made again, as [`Run::reconnect`](crate::Run::reconnect).
+    pub fn reconnect(mut self, time: Duration) -> Self {
+        self.reconnect = time;
+        self
+    }
+
     /// Tells `follow` what happens as it happens. It is called from the future, for one host at a
     /// time, and holds up all of them while it runs.
     pub fn follow(mut self, follow: impl FnMut(EachEvent<'_>) + Send + 'a) -> Self {
@@ -138,14 +146,16 @@ impl<'a> RunEach<'a> {
     }
 
     async fn execute(self) -> Result<Vec<HostResult>, Error> {
-        let Self { fleet, task, hosts, fanout, into, overwrite, keep, follow, cancel } = self;
+        let Self { fleet, task, hosts, fanout, into, overwrite, keep, reconnect, follow, cancel } =
+            self;
         if hosts.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "there are no hosts to run on"));
         }
         let prepared = Prepared::of(&task).await?;
         let turns = Semaphore::new(fanout);
         let follow = Mutex::new(follow.unwrap_or_else(|| Box::new(|_| {})));
-        let all = All { fleet, task, prepared, turns, into, overwrite, keep, follow, cancel };
+        let all =
+            All { fleet, task, prepared, turns, into, overwrite, keep, reconnect, follow, cancel };
         let all = &all;
         let running: FuturesUnordered<_> = hosts
             .into_iter()
@@ -167,6 +177,7 @@ struct All<'a> {
     into: Option<IntoDir<'a>>,
     overwrite: bool,
     keep: bool,
+    reconnect: Duration,
     follow: Mutex<Follow<'a>>,
     cancel: watch::Sender<bool>,
 }
@@ -174,7 +185,7 @@ struct All<'a> {
 impl All<'_> {
     async fn run(&self, host: Host) -> HostResult {
         let run = self.fleet.run_on(&self.task, host.clone());
-        let mut run = run.overwrite(self.overwrite).keep(self.keep);
+        let mut run = run.overwrite(self.overwrite).keep(self.keep).reconnect(self.reconnect);
         run.into = self.into.as_ref().map(|into| into(&host));
         run.prepared = Some(self.prepared.clone());
         run.cancel = self.cancel.clone();
@@ -182,7 +193,8 @@ impl All<'_> {
         let name = host.name.clone();
         let result = async {
             let (transport, _turn) = self.reach(&host, id).await?;
-            run.over(transport).follow(|event| self.tell(&name, event)).await
+            run.transport = Some(transport);
+            run.follow(|event| self.tell(&name, event)).await
         };
         let result = HostResult { host: name.clone(), id, result: result.await };
         self.pass_on(EachEvent::Done(&result));

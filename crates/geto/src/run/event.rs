@@ -70,6 +70,20 @@ pub enum Event {
         /// How long it ran, measured on the host.
         run_time: Duration,
     },
+    /// The link broke; it is made again. The task does not notice.
+    LinkBroken {
+        /// The host's name.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// The link is there again, and goes on where it broke.
+    LinkBack {
+        /// The host's name.
+        host: String,
+        /// After how long.
+        after: Duration,
+    },
     /// Bytes of the files have been received.
     Receiving {
         /// How many so far.

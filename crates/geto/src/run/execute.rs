@@ -1,24 +1,19 @@
 //! The exchange with a host that runs one task.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use geto_core::wire::{EndReport, Patience, Reply, RunRequest};
-use geto_core::{Host, Outcome, Task, TaskId};
+use geto_core::wire::{AttachRequest, Boot, EndReport, From as Offset};
+use geto_core::{Bring, Host, TaskId};
 use tokio::sync::watch;
 
 use super::Event;
-use super::choose;
-use super::files::{self, Files};
-use super::input::Input;
+use super::attach::Shown;
+use super::files::{self, Files, Unpacking};
+use super::link::Link;
+use super::send::Order;
 use super::store::Store;
-use crate::session::{Next, Opening, Purpose, Session, random};
-use crate::stage::StagePlan;
-use crate::text::{printable, printable_lines};
-use crate::transport::Transport;
+use crate::session::{Opening, Purpose, Session, random};
 use crate::{Error, ErrorKind};
-
-/// How often it is told how much has been sent.
-const SENDING_SHOWN: Duration = Duration::from_millis(100);
 
 /// Tells who follows.
 pub(super) type Follow<'a> = Box<dyn FnMut(Event) + Send + 'a>;
@@ -26,28 +21,68 @@ pub(super) type Follow<'a> = Box<dyn FnMut(Event) + Send + 'a>;
 /// One task on its way through a host.
 pub(super) struct Execution<'a> {
     pub(super) host: &'a Host,
-    /// A session in which the task has been given its slot.
-    pub(super) session: Option<Session>,
-    pub(super) patience: Patience,
-    pub(super) task: &'a Task,
     pub(super) id: TaskId,
-    pub(super) input: Input,
-    pub(super) plan: StagePlan,
-    pub(super) store: Store,
+    /// The name of its script.
+    pub(super) script: String,
+    /// What is sent; nothing when another session has started the task.
+    pub(super) order: Option<Order<'a>>,
+    pub(super) wish: Wish,
+    /// Where the results go; nowhere when none are wanted.
+    pub(super) store: Option<Store>,
     pub(super) follow: Follow<'a>,
     pub(super) cancel: watch::Receiver<bool>,
     pub(super) progress: Progress,
+    pub(super) unpacking: Option<Unpacking>,
+}
+
+/// What is wanted of a task.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// What of its output, to begin with.
+    pub(super) stdout: Offset,
+    pub(super) stderr: Offset,
+    /// Which files; those that were said when it was sent when `None`.
+    pub(super) bring: Option<Bring>,
+    pub(super) until: Until,
+}
+
+/// For how long a task is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Until it has ended and its files are here.
+    End,
+    /// Until it has been started.
+    Start,
+    /// For as long as it takes to tell what there is.
+    Now,
 }
 
 /// How far the exchange has come, as far as one can know here.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
+    /// How often the task was sent.
+    pub(super) sends: u32,
     /// The last word of the request may have reached the host: it may have started the task.
-    sent: bool,
-    started: Option<SystemTime>,
-    directory: Option<String>,
-    cancelled: bool,
-    damaged: Option<String>,
+    pub(super) sent: bool,
+    pub(super) started: Option<SystemTime>,
+    pub(super) directory: Option<String>,
+    pub(super) cancelled: bool,
+    /// When it was started, since 1970, as the host says of a task that another session has started.
+    pub(super) began: Option<Duration>,
+    /// What the host said of the task's end, once it has.
+    pub(super) ended: Option<Option<EndReport>>,
+    pub(super) damaged: Option<String>,
+    /// When the task was first sent.
+    pub(super) begun: Option<(Instant, SystemTime)>,
+    /// The start of the host that the task was sent to.
+    pub(super) boot: Option<Boot>,
+    /// The host was started anew since.
+    pub(super) rebooted: bool,
+    /// Where in its output to go on; `None` before that is known.
+    pub(super) stdout: Option<u64>,
+    pub(super) stderr: Option<u64>,
+    /// What of both outputs is told to who follows.
+    pub(super) shown: [Shown; 2],
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
 }
@@ -55,6 +90,8 @@ pub(super) struct Progress {
 /// What the host said of the task's end.
 pub(super) struct Ended {
     pub(super) report: Option<EndReport>,
+    /// It has not ended; this is what there is.
+    pub(super) is_running: bool,
     pub(super) started: Duration,
     /// What came of the files, or why they are not here.
     pub(super) files: Result<Option<Files>, Error>,
@@ -64,206 +101,229 @@ pub(super) struct Ended {
     pub(super) session: Option<Session>,
 }
 
-/// What a session told of a task that ended.
-type Exchanged = (Option<EndReport>, Result<Option<Files>, Error>);
+/// What a run comes to.
+pub(super) enum Done {
+    Ended(Box<Ended>),
+    /// The task runs, in this directory, and no more is wanted.
+    Left(String),
+}
+
+/// What a session comes to.
+pub(super) enum Said {
+    /// It has to be opened in another way.
+    Again,
+    Ended(Option<EndReport>),
+    SoFar,
+    Left,
+    /// Nothing was started; all is to be sent once more but what the host has.
+    Resend {
+        spooled: u64,
+    },
+    /// Another session of the same run got the right to start the task.
+    Claimed,
+}
+
+/// Why a session came to nothing.
+pub(super) enum Failure {
+    /// The link broke; another session can go on.
+    Link(Error),
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Send { spooled: u64 },
+    Attach,
+}
 
 impl Execution<'_> {
-    /// Sends the task and follows it to its end, files included.
-    pub(super) async fn run(&mut self, transport: &dyn Transport) -> Result<Ended, Error> {
-        let attempt = format!("{:016x}", random()?);
+    /// Sends the task, unless another session has done so, and follows it to its end, files
+    /// included, over as many links as it takes.
+    pub(super) async fn run(&mut self, link: &mut Link<'_>) -> Result<Done, Error> {
+        let byte = |offset| match offset {
+            Offset::Byte(byte) => Some(byte),
+            _ => None,
+        };
+        self.progress.stdout = byte(self.wish.stdout);
+        self.progress.stderr = byte(self.wish.stderr);
+        let mut step = match &self.order {
+            Some(_) => Step::Send { spooled: 0 },
+            None => Step::Attach,
+        };
+        loop {
+            let error = match Box::pin(self.converse(link, step)).await {
+                Ok(Turn::Done(done)) => return Ok(done),
+                Ok(Turn::Go(next)) => {
+                    step = next;
+                    continue;
+                }
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Link(error)) => error,
+            };
+            let mut cancel = self.cancel.clone();
+            let is_unsent = self.order.is_some() && !self.progress.sent;
+            let again = tokio::select! {
+                again = link.again(error, &mut self.follow) => again,
+                () = cancelled(&mut cancel), if is_unsent => return Err(self.cancelled()),
+            };
+            if let Err(error) = again {
+                let Some(report) = self.progress.ended.take() else {
+                    return Err(self.given_up(error));
+                };
+                // Output and outcome are here.
+                let error = self.results_error(error);
+                files::drop_partial(self).await;
+                return Ok(Done::Ended(Box::new(self.ended(report, Err(error), None))));
+            }
+            step = Step::Attach;
+        }
+    }
+
+    /// One session, opened in another way where start-up files read what was meant for geto.
+    async fn converse(&mut self, link: &mut Link<'_>, step: Step) -> Result<Turn, Failure> {
+        let is_first = self.progress.begun.is_none();
+        self.progress.begun.get_or_insert_with(|| (Instant::now(), SystemTime::now()));
         for opening in Opening::ALL {
-            let mut session = match self.session.take() {
+            let given = self.order.as_mut().and_then(|order| order.session.take());
+            let mut session = match given {
                 Some(session) => session,
                 None => {
-                    let purpose = Purpose::of_slots(self.task.slots);
-                    Session::open(transport, &self.host.name, opening, purpose).await?
+                    let purpose = match (step, &self.order) {
+                        (Step::Send { .. }, Some(order)) => Purpose::of_slots(order.task.slots),
+                        _ => Purpose::Attach,
+                    };
+                    let (transport, name) = (link.transport(), &self.host.name);
+                    let opened = Session::open(&**transport, name, opening, purpose).await;
+                    opened.map_err(|error| match is_first {
+                        true => Failure::Final(error.of_task(self.id)),
+                        false => Failure::Link(error),
+                    })?
                 }
             };
-            session.of_task(self.patience, self.task.timeout);
-            let outcome = self.exchange(&mut session, &attempt).await;
+            if let Some(order) = &self.order {
+                session.of_task(order.patience, order.task.timeout);
+            }
+            let turn = self.take_turn(&mut session, link, step).await;
             self.progress.bytes_sent += session.writer().written();
             self.progress.bytes_received += session.received();
-            match outcome {
-                Ok(Some((report, files))) => return Ok(self.ended(report, files, session)),
-                Ok(None) => {
+            match turn? {
+                (Said::Again, _) => {
                     self.progress.sent = false;
                     let noise = "start-up files of the login shell read from their input";
                     (self.follow)(Event::Warning(format!("{noise} on host `{}`", self.host.name)));
                 }
-                Err(error) => return Err(error),
+                (Said::Resend { spooled }, _) => return Ok(Turn::Go(Step::Send { spooled })),
+                (Said::Claimed, _) => return Ok(Turn::Go(Step::Attach)),
+                (Said::Left, _) => {
+                    let directory = self.progress.directory.clone().unwrap_or_default();
+                    return Ok(Turn::Done(Done::Left(directory)));
+                }
+                (Said::SoFar, files) => {
+                    let mut ended = self.ended(None, files, Some(session));
+                    ended.is_running = true;
+                    return Ok(Turn::Done(Done::Ended(Box::new(ended))));
+                }
+                (Said::Ended(report), files) => {
+                    let ended = self.ended(report, files, Some(session));
+                    return Ok(Turn::Done(Done::Ended(Box::new(ended))));
+                }
             }
         }
-        Err(Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
-            .on_host(&self.host.name)
-            .with_hint("see what the login shell's start-up files do when not on a terminal"))
+        Err(Failure::Final(
+            Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
+                .on_host(&self.host.name)
+                .with_hint("see what the login shell's start-up files do when not on a terminal"),
+        ))
+    }
+
+    /// What a session says, and the files that come behind it.
+    async fn take_turn(
+        &mut self,
+        session: &mut Session,
+        link: &mut Link<'_>,
+        step: Step,
+    ) -> Result<(Said, Result<Option<Files>, Error>), Failure> {
+        let said = match step {
+            Step::Send { spooled } => self.send(session, spooled, link).await?,
+            Step::Attach => self.attach(session, link).await?,
+        };
+        if !matches!(said, Said::Ended(_) | Said::SoFar) {
+            return Ok((said, Ok(None)));
+        }
+        match files::receive(self, session).await {
+            Ok(files) => Ok((said, Ok(files))),
+            Err(Failure::Final(error)) => Ok((said, Err(error))),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn ended(
         &mut self,
         report: Option<EndReport>,
         files: Result<Option<Files>, Error>,
-        session: Session,
+        session: Option<Session>,
     ) -> Ended {
         let started = self.progress.started.unwrap_or_else(SystemTime::now);
         Ended {
             report,
-            started: started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            is_running: false,
+            started: self.progress.began.unwrap_or_else(|| {
+                started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+            }),
             damaged: self.progress.damaged.take(),
-            session: (session.status().is_none()).then_some(session),
+            session: session.filter(|session| session.status().is_none()),
             files,
         }
     }
 
-    /// One session: `None` when it has to be opened again in another way.
-    async fn exchange(
+    /// Sends the task and hears of it.
+    async fn send(
         &mut self,
         session: &mut Session,
-        attempt: &str,
-    ) -> Result<Option<Exchanged>, Error> {
-        self.request(session, attempt).await;
-        let mut upload = self.upload(session);
-        let mut uploading = true;
-        let mut tick = tokio::time::interval(SENDING_SHOWN);
-        let report = loop {
-            let next = tokio::select! {
-                biased;
-                sent = &mut upload, if uploading => {
-                    uploading = false;
-                    self.sent(session, sent).await?;
-                    continue;
-                }
-                () = cancelled(&mut self.cancel), if !self.progress.cancelled => {
-                    self.progress.cancelled = true;
-                    if !self.progress.sent {
-                        return Err(self.cancelled());
-                    }
-                    session.cancel().await;
-                    continue;
-                }
-                _ = tick.tick(), if uploading => {
-                    let (bytes, total) = (session.writer().written(), session.writer().queued());
-                    (self.follow)(Event::Sending { bytes, total });
-                    continue;
-                }
-                next = session.next() => next.map_err(|error| self.broken(error))?,
-            };
-            match next {
-                Next::Again => return Ok(None),
-                Next::End(Some(_)) if !session.is_greeted() => {
-                    return Err(self.shut_out(session));
-                }
-                Next::End(_) => return Err(self.link_lost(session)),
-                Next::Reply(Reply::Ended(report)) => break report,
-                Next::Reply(reply) => self.take(reply)?,
-            }
-        };
-        if let Some(report) = &report {
-            let event = Event::Ended { outcome: report.outcome.clone(), run_time: report.run_time };
-            (self.follow)(event);
-        }
-        session.writer().send(b"ack\n".to_vec()).await;
-        let files = files::receive(self, session).await;
-        Ok(Some((report, files)))
+        spooled: u64,
+        link: &mut Link<'_>,
+    ) -> Result<Said, Failure> {
+        let order = self.order.as_ref().expect("only who has an order sends");
+        self.progress.sends += 1;
+        self.progress.sent = false;
+        let attempt = format!("{:016x}", random()?);
+        order.request(session, self.host, self.id, &attempt, spooled).await;
+        let upload = order.upload(session, self.host, spooled);
+        self.hear(session, Some(upload), link).await
     }
 
-    /// Queues all of the request but the dependencies.
-    async fn request(&mut self, session: &mut Session, attempt: &str) {
-        session.request(["work", &self.host.remote_work_path]).await;
-        let dependencies_len = Some(self.plan.tar_len()).filter(|&len| len > 0);
-        let request = RunRequest {
-            id: self.id,
-            attempt,
-            host: self.host,
-            task: self.task,
-            text: self.input.text.as_deref(),
-            stdin_len: self.input.stdin.as_ref().map(|bytes| bytes.len() as u64),
-            dependencies_len,
-            patience: self.patience,
-        };
-        session.writer().send(request.line()).await;
-    }
-
-    /// Sends script, input and dependencies from a thread of their own.
-    fn upload(&self, session: &Session) -> tokio::task::JoinHandle<Result<(), Error>> {
-        let script = self.input.text.clone().unwrap_or_default();
-        let stdin = self.input.stdin.clone().unwrap_or_default();
-        let plan = self.plan.clone();
-        session.writer().count((script.len() + stdin.len()) as u64 + plan.tar_len());
-        let mut writer = session.writer().blocking();
-        let host = self.host.name.clone();
-        tokio::task::spawn_blocking(move || {
-            use std::io::Write as _;
-            let failed = |error: std::io::Error| {
-                Error::new(ErrorKind::NotStarted, "failed to send the task")
-                    .on_host(&host)
-                    .caused_by(error)
-            };
-            writer.write_all(&script).map_err(failed)?;
-            writer.write_all(&stdin).map_err(failed)?;
-            plan.write_tar(&mut writer)?;
-            writer.flush().map_err(failed)
-        })
-    }
-
-    /// Everything is on its way: lets the task start, unless a file here changed meanwhile.
-    async fn sent(
+    /// Goes on with a task that was sent before.
+    async fn attach(
         &mut self,
-        session: &Session,
-        sent: Result<Result<(), Error>, tokio::task::JoinError>,
-    ) -> Result<(), Error> {
-        match sent {
-            Ok(Ok(())) => {
-                self.progress.sent = true;
-                session.writer().send(b"go\n".to_vec()).await;
-                Ok(())
-            }
-            // The host has closed the channel; what it says itself is better than this.
-            Ok(Err(error)) if error.kind() == ErrorKind::NotStarted => Ok(()),
-            Ok(Err(error)) => Err(error),
-            Err(panicked) => {
-                Err(Error::new(ErrorKind::Local, "failed to read the dependencies")
-                    .caused_by(panicked))
-            }
+        session: &mut Session,
+        link: &mut Link<'_>,
+    ) -> Result<Said, Failure> {
+        session.request(["work", &self.host.remote_work_path]).await;
+        let bring = match &self.order {
+            Some(order) => Some(&order.task.bring),
+            None => self.wish.bring.as_ref(),
+        };
+        let request = AttachRequest {
+            id: self.id,
+            stdout: self.progress.stdout.map_or(self.wish.stdout, Offset::Byte),
+            stderr: self.progress.stderr.map_or(self.wish.stderr, Offset::Byte),
+            follow: self.wish.until != Until::Now,
+            bring,
+            again: self.order.is_some(),
+            has_files: self.unpacking.is_some(),
+        };
+        session.send(request.line()).await;
+        if self.progress.cancelled {
+            session.cancel().await;
         }
-    }
-
-    fn take(&mut self, reply: Reply) -> Result<(), Error> {
-        match reply {
-            Reply::Waiting(busy) => {
-                (self.follow)(Event::Waiting { host: self.host.name.clone(), busy });
-            }
-            Reply::Slot { slots, gpus } => (self.follow)(Event::Slot { slots, gpus }),
-            Reply::Full(busy) => {
-                return Err(choose::full(self.task, &self.host.name, &busy).of_task(self.id));
-            }
-            Reply::Started(directory) => {
-                self.progress.started = Some(SystemTime::now());
-                self.progress.directory = Some(directory.clone());
-                let host = self.host.name.clone();
-                (self.follow)(Event::Started { id: self.id, host, directory });
-            }
-            Reply::Stdout(bytes) => {
-                self.store.stdout(&bytes).map_err(|error| self.unwritten(error))?;
-                (self.follow)(Event::Stdout(bytes));
-            }
-            Reply::Stderr(bytes) => {
-                self.store.stderr(&bytes).map_err(|error| self.unwritten(error))?;
-                (self.follow)(Event::Stderr(bytes));
-            }
-            Reply::Fact { name, value } if name == "leftover" => {
-                let path = printable(value.as_bytes());
-                (self.follow)(Event::Warning(format!(
-                    "the directory `{path}` of an earlier task could not be removed on host `{}`",
-                    self.host.name
-                )));
-            }
-            Reply::Damaged(reason) => {
-                self.progress.damaged = Some(printable_lines(reason.as_bytes()));
-            }
-            Reply::Error { kind, text } => return Err(self.refused(&kind, &text)),
-            _ => {}
-        }
-        Ok(())
+        self.hear(session, None, link).await
     }
 
     /// Whether the host said that the script runs.
@@ -279,112 +339,15 @@ impl Execution<'_> {
         self.progress.damaged = Some(reason);
     }
 
-    pub(super) fn take_late(&mut self, reply: Reply) -> Result<(), Error> {
-        self.take(reply)
-    }
-
     pub(super) fn event(&mut self, event: Event) {
         (self.follow)(event);
     }
+}
 
-    /// What the host refuses, in the words of a user.
-    fn refused(&self, kind: &str, text: &str) -> Error {
-        let text = printable_lines(text.as_bytes());
-        let (message, hint) = match kind {
-            "exists" => ("failed to claim the task", None),
-            "disk" => (
-                "failed to put the task",
-                Some("free space there, or set another `remote_work_path`"),
-            ),
-            "work-path" => {
-                ("failed to use the work path", Some("set `remote_work_path` in geto.ini"))
-            }
-            "interpreter" => ("failed to find what executes the script", None),
-            "lock" => (
-                "failed to count tasks",
-                Some("set another `remote_lock_path` in geto.ini, or pass `--no-slot`"),
-            ),
-            "demand" => ("failed to find room for the task", None),
-            "tool" => ("failed to find a program that geto needs", None),
-            _ => ("failed to run the task", None),
-        };
-        let kind = match self.progress.started {
-            Some(_) => ErrorKind::Lost,
-            None => ErrorKind::NotStarted,
-        };
-        let error =
-            Error::new(kind, message).on_host(&self.host.name).of_task(self.id).caused_by(text);
-        match hint {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
-    }
-
-    fn cancelled(&self) -> Error {
-        let message = "the task was cancelled before it was started";
-        Error::new(ErrorKind::Cancelled, message).on_host(&self.host.name).of_task(self.id)
-    }
-
-    /// The end of the channel before the end of the task.
-    fn link_lost(&self, session: &Session) -> Error {
-        let kind = match self.progress.sent {
-            true => ErrorKind::Lost,
-            false => ErrorKind::NotStarted,
-        };
-        self.broken(session.error(kind, "the link broke"))
-    }
-
-    /// A login shell that ends without running the loader: the task can't have been started.
-    fn shut_out(&self, session: &Session) -> Error {
-        session
-            .error(ErrorKind::NotStarted, "the login shell ended without running a command")
-            .of_task(self.id)
-            .with_hint("see which shell the user has there (`getent passwd`), and what its start-up files do")
-    }
-
-    /// Adds to an error what is known of the task.
-    pub(super) fn broken(&self, error: Error) -> Error {
-        let error = error.of_task(self.id);
-        if !self.progress.sent {
-            return error;
-        }
-        self.left_running(error).with_kind(ErrorKind::Lost)
-    }
-
-    /// Output could not be kept here.
-    fn unwritten(&self, error: Error) -> Error {
-        self.left_running(error).with_kind(ErrorKind::Results)
-    }
-
-    /// Says where the task goes on.
-    fn left_running(&self, error: Error) -> Error {
-        let error = match error.kind() {
-            ErrorKind::Local => error.of_task(self.id),
-            _ => error.on_host(&self.host.name).of_task(self.id),
-        };
-        match &self.progress.directory {
-            Some(directory) => error.with_hint(format!(
-                "the task goes on there, in `{}`, and its results stay beside it",
-                printable(directory.as_bytes())
-            )),
-            None => error,
-        }
-    }
-
-    /// The task's directory on the host, for a person, where it is known.
-    pub(super) fn directory(&self) -> Option<String> {
-        self.progress.directory.as_ref().map(|directory| printable(directory.as_bytes()))
-    }
-
-    /// The results could not be brought home whole.
-    pub(super) fn results_error(&self, error: Error) -> Error {
-        let error = error.of_task(self.id).with_kind(ErrorKind::Results);
-        match (&self.progress.directory, error.hint()) {
-            (Some(directory), None) => error
-                .with_hint(format!("the host keeps them: `{}`", printable(directory.as_bytes()))),
-            _ => error,
-        }
-    }
+/// A turn of the exchange.
+enum Turn {
+    Done(Done),
+    Go(Step),
 }
 
 /// Waits until the task is to be ended.
@@ -392,23 +355,5 @@ pub(super) async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     if cancel.wait_for(|&cancelled| cancelled).await.is_err() {
         // Nobody is left who could end it.
         std::future::pending::<()>().await;
-    }
-}
-
-/// The outcome of a task whose host could not say it.
-pub(super) fn outcome(report: Option<&EndReport>) -> Outcome {
-    match report {
-        Some(report)
-            if report.started
-                || matches!(report.outcome, Outcome::Cancelled | Outcome::TimedOut) =>
-        {
-            report.outcome.clone()
-        }
-        Some(report) => Outcome::Lost {
-            reason: format!("what the host kept of it is gone (status {})", report.raw_status),
-        },
-        None => {
-            Outcome::Lost { reason: "its supervisor was killed, or the disk failed".to_owned() }
-        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Event;
-use super::execute::Execution;
+use super::execute::{Execution, Failure};
 use crate::results::{self, Limits, Unpacked};
 use crate::session::{Next, Session};
 use crate::{Error, ErrorKind};
@@ -28,98 +28,136 @@ pub(super) struct Files {
     pub(super) unpacked: Unpacked,
 }
 
-/// Receives the files after the end of the task; `None` when there are none to bring.
+/// Receives the files after the end of the task; `None` when there are none to bring. Of large ones,
+/// what came before the link broke is kept, and the next session goes on from there.
 pub(super) async fn receive(
     execution: &mut Execution<'_>,
     session: &mut Session,
-) -> Result<Option<Files>, Error> {
-    let mut unpacking = None;
-    let received = match small(execution, session, &mut unpacking).await {
-        Ok(true) => large(execution, session, &mut unpacking).await,
+) -> Result<Option<Files>, Failure> {
+    let received = match small(execution, session).await {
+        Ok(true) => large(execution, session).await,
         Ok(false) => Ok(()),
-        Err(error) => Err(error),
+        Err(failure) => Err(failure),
     };
+    if let Err(Failure::Link(_)) = received {
+        if execution.unpacking.as_ref().is_some_and(|unpacking| !unpacking.is_large) {
+            drop_partial(execution).await;
+        }
+        return received.map(|()| None);
+    }
     // Also after an error, so that nothing is written any more when what was written is removed.
-    let files = match unpacking {
+    let files = match execution.unpacking.take() {
         Some(unpacking) => Some(unpacking.finish(execution).await),
         None => None,
     };
     received?;
-    files.transpose()
+    Ok(files.transpose()?)
+}
+
+/// Forgets what has come of the files.
+pub(super) async fn drop_partial(execution: &mut Execution<'_>) {
+    if let Some(unpacking) = execution.unpacking.take() {
+        // That the archive ends here is known.
+        drop(unpacking.finish(execution).await);
+    }
+    if let Some(store) = &execution.store {
+        store.drop_files();
+    }
 }
 
 /// Receives files that come in frames; true when they are too large for that.
-async fn small(
-    execution: &mut Execution<'_>,
-    session: &mut Session,
-    unpacking: &mut Option<Unpacking>,
-) -> Result<bool, Error> {
+async fn small(execution: &mut Execution<'_>, session: &mut Session) -> Result<bool, Failure> {
     loop {
         let next = session.next().await.map_err(|error| execution.results_error(error))?;
         match next {
-            Next::Reply(Reply::NoFiles) if unpacking.is_none() => return Ok(false),
-            Next::Reply(Reply::LargeFiles) if unpacking.is_none() => return Ok(true),
+            Next::Reply(Reply::NoFiles) => return Ok(false),
+            Next::Reply(Reply::LargeFiles) => return Ok(true),
+            Next::Reply(Reply::Changed) => drop_partial(execution).await,
             Next::Reply(Reply::Files(bytes)) => {
-                let unpacking = unpacking.get_or_insert_with(|| Unpacking::start(execution));
+                let mut unpacking = match execution.unpacking.take() {
+                    Some(unpacking) => unpacking,
+                    None => Unpacking::start(execution, false)?,
+                };
                 // When it has failed, `finish` tells; the host still has a few frames to get through.
                 unpacking.feed(bytes, execution).await;
-                if unpacking.bytes > SMALL_MAX {
+                let is_flood = !unpacking.is_large && unpacking.bytes > SMALL_MAX;
+                execution.unpacking = Some(unpacking);
+                if is_flood {
                     let error = session.error(ErrorKind::Results, "failed to receive the files");
                     let what = "more than 1 MiB came where small files were announced";
-                    return Err(execution.results_error(error.caused_by(what)));
+                    return Err(execution.results_error(error.caused_by(what)).into());
                 }
             }
             Next::Reply(Reply::FilesEnd) => return Ok(false),
-            Next::Reply(reply) => execution.take_late(reply)?,
+            Next::Reply(reply) => execution.take(reply)?,
             Next::Again | Next::End(_) => {
-                let error = session.error(ErrorKind::Results, "the link broke");
-                return Err(execution.results_error(error));
+                return Err(Failure::Link(session.error(ErrorKind::Results, "the link broke")));
             }
         }
         // A host without tar says so instead of sending.
-        if unpacking.is_none() && execution.is_damaged() {
+        if execution.unpacking.is_none() && execution.is_damaged() {
             return Ok(false);
         }
     }
 }
 
 /// Asks for files and receives them to the end of the channel.
-async fn large(
-    execution: &mut Execution<'_>,
-    session: &mut Session,
-    unpacking: &mut Option<Unpacking>,
-) -> Result<(), Error> {
-    let unpacking = unpacking.insert(Unpacking::start(execution));
-    session.request(["files"]).await;
+async fn large(execution: &mut Execution<'_>, session: &mut Session) -> Result<(), Failure> {
+    let mut unpacking = match execution.unpacking.take() {
+        Some(unpacking) => unpacking,
+        None => Unpacking::start(execution, true)?,
+    };
+    session.request(["files", &unpacking.bytes.to_string()]).await;
     let mut wanted = true;
-    while wanted
-        && let Some(bytes) = session.raw().await.map_err(|error| execution.results_error(error))?
-    {
-        wanted = unpacking.feed(bytes, execution).await;
-    }
+    let received = loop {
+        match session.raw().await {
+            Ok(Some(bytes)) => wanted = unpacking.feed(bytes, execution).await,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(execution.results_error(error)),
+        }
+        if !wanted {
+            break Ok(());
+        }
+    };
+    execution.unpacking = Some(unpacking);
+    received?;
     match session.status() {
         Some(0) => {}
-        Some(_) => execution.set_damaged(session.stderr()),
-        None if wanted => {
-            execution.set_damaged("the link broke while files were received".to_owned());
+        // Also a session that was killed is no end of the archive.
+        status if wanted && status.is_none_or(|status| status >= KILLED) => {
+            let message = "the link broke while files were received";
+            return Err(Failure::Link(session.error(ErrorKind::Results, message)));
         }
+        Some(_) => execution.set_damaged(session.stderr()),
         None => execution.set_damaged("the host sent more than the files".to_owned()),
     }
     Ok(())
 }
 
+/// The first status of a shell that a signal ended.
+const KILLED: u32 = 129;
+
 /// An archive that is unpacked as it arrives, on a thread of its own.
-struct Unpacking {
+#[derive(Debug)]
+pub(super) struct Unpacking {
     pieces: mpsc::Sender<Bytes>,
     thread: JoinHandle<Result<Unpacked, Error>>,
     bytes: u64,
+    /// It can be gone on with from any byte.
+    is_large: bool,
 }
 
 impl Unpacking {
-    fn start(execution: &Execution<'_>) -> Self {
+    fn start(execution: &Execution<'_>, is_large: bool) -> Result<Self, Error> {
+        let Some(store) = &execution.store else {
+            return Err(execution.results_error(
+                Error::new(ErrorKind::Host, "the host sent files that nobody wants")
+                    .on_host(&execution.host.name),
+            ));
+        };
         let (pieces, receiver) = mpsc::channel(QUEUE);
-        let partial = execution.store.partial();
-        let limits = Limits { max_bytes: execution.store.room(), ..Limits::default() };
+        let partial = store.partial();
+        let limits = Limits { max_bytes: store.room(), ..Limits::default() };
         let thread = tokio::task::spawn_blocking(move || {
             // Kept to the end of this thread: the directory is not removed before.
             let into = partial.files();
@@ -132,7 +170,7 @@ impl Unpacking {
             drop(io::copy(&mut archive.by_ref().take(PADDING_MAX), &mut io::sink()));
             Ok(unpacked)
         });
-        Self { pieces, thread, bytes: 0 }
+        Ok(Self { pieces, thread, bytes: 0, is_large })
     }
 
     /// Passes a piece on; false when no more is wanted, since unpacking has ended or failed.

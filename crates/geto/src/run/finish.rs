@@ -1,18 +1,20 @@
 //! From a task's end to results that are complete and on disk here.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::execute::{Ended, Execution, outcome};
+use super::execute::{Ended, Execution};
+use super::failure::outcome;
 use super::files::Files;
+use super::link::Link;
 use super::{Event, FilesHome, Results};
 use crate::results::{self, Unpacked};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
-use crate::transport::Transport;
 use crate::{Bring, Error, ErrorKind, Outcome, TaskId};
 
 use geto_core::wire::{self, Reply};
@@ -46,13 +48,13 @@ impl Execution<'_> {
     /// Writes the results where they belong and lets the host forget the task.
     pub(super) async fn finish(
         &mut self,
-        transport: &dyn Transport,
+        link: &mut Link<'_>,
         mut ended: Ended,
         destination: &Destination,
     ) -> Result<Results, Error> {
         if let Some(error) = self.not_started(&ended) {
             // Nothing ran, so nothing is lost with what is there.
-            let forgotten = self.forget(transport, ended.session).await;
+            let forgotten = self.forget(link, ended.session).await;
             return Err(match forgotten {
                 Ok(()) => error,
                 Err(_) => error.with_hint("its directory could not be removed there"),
@@ -63,14 +65,11 @@ impl Execution<'_> {
             Ok(files) => files,
             Err(error) => return Err(self.keep_half(&results, error).await),
         };
-        results.directory = self
-            .store
-            .finish(outcome_file(&results)?)
-            .await
-            .map_err(|error| self.results_error(error))?;
+        results.directory = self.settle(outcome_file(&results)?).await?;
         // From here on all is home and on disk, whatever becomes of `--into`.
         if !destination.keep
-            && let Err(error) = self.forget(transport, ended.session).await
+            && !ended.is_running
+            && let Err(error) = self.forget(link, ended.session).await
         {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             let warning = format!("{error}{}", cause.unwrap_or_default());
@@ -129,9 +128,11 @@ impl Execution<'_> {
     /// Keeps what is here for certain, output and outcome, when the files are not. The host keeps
     /// all.
     async fn keep_half(&mut self, results: &Results, error: Error) -> Error {
-        self.store.drop_files();
+        if let Some(store) = &self.store {
+            store.drop_files();
+        }
         let kept = match outcome_file(results) {
-            Ok(outcome) => self.store.finish(outcome).await,
+            Ok(outcome) => self.settle(outcome).await,
             Err(error) => Err(error),
         };
         // That the host keeps all is said once.
@@ -147,6 +148,17 @@ impl Execution<'_> {
         self.results_error(error).with_hint(hint.join("; "))
     }
 
+    /// Lets output, outcome and files be on disk, at their final place.
+    async fn settle(&mut self, outcome: Vec<u8>) -> Result<PathBuf, Error> {
+        match &mut self.store {
+            Some(store) => {
+                let settled = store.finish(outcome).await;
+                settled.map_err(|error| self.results_error(error))
+            }
+            None => Ok(PathBuf::new()),
+        }
+    }
+
     fn results(&mut self, ended: &Ended) -> Results {
         let report = ended.report.as_ref();
         let mut warnings = Vec::new();
@@ -160,7 +172,8 @@ impl Execution<'_> {
             Ok(Some(files)) => files.unpacked.files,
             _ => 0,
         };
-        if let (Bring::Globs(globs), Ok(_), 0) = (&self.task.bring, &ended.files, count) {
+        let bring = self.order.as_ref().map(|order| &order.task.bring).or(self.wish.bring.as_ref());
+        if let (Some(Bring::Globs(globs)), Ok(_), 0) = (bring, &ended.files, count) {
             warnings.push(format!("no file came home: nothing matches `{}`", globs.join("`, `")));
         }
         if let Ok(Some(Files { unpacked: Unpacked { skipped, .. } })) = &ended.files {
@@ -173,9 +186,12 @@ impl Execution<'_> {
         }
         Results {
             id: self.id,
-            script: self.task.script.name().to_owned(),
+            script: self.script.clone(),
             host: self.host.name.clone(),
-            outcome: outcome(report),
+            outcome: match ended.is_running {
+                true => Outcome::Running,
+                false => outcome(report),
+            },
             raw_status: report.map(|report| report.raw_status).unwrap_or_default(),
             started: ended.started,
             run_time: report.map(|report| report.run_time).unwrap_or_default(),
@@ -216,21 +232,25 @@ impl Execution<'_> {
     }
 
     /// Tells the host that the results are home.
-    async fn forget(
-        &mut self,
-        transport: &dyn Transport,
-        session: Option<Session>,
-    ) -> Result<(), Error> {
+    async fn forget(&mut self, link: &mut Link<'_>, session: Option<Session>) -> Result<(), Error> {
         if let Some(session) = session {
-            return self.remove(session, || transport.bytes_sent()).await.map(drop);
+            let transport = Arc::clone(link.transport());
+            match self.remove(session, || transport.bytes_sent()).await {
+                Err(error) if error.kind() == ErrorKind::Lost => {
+                    link.again(error, &mut self.follow).await?;
+                }
+                removed => return removed.map(drop),
+            }
         }
-        // The channel was used up by large files. Whether a new one needs another opening is in
-        // the answer only.
+        // The channel was used up by large files, or has broken. Whether a new one needs another
+        // opening is in the answer only.
         for opening in Opening::ALL {
+            let transport = link.transport();
             let mut session =
-                Session::open(transport, &self.host.name, opening, Purpose::Task).await?;
+                Session::open(&**transport, &self.host.name, opening, Purpose::Attach).await?;
             session.request(["work", &self.host.remote_work_path]).await;
             if self.remove(session, || None).await? {
+                link.works(&mut self.follow);
                 return Ok(());
             }
         }
@@ -274,7 +294,7 @@ impl Execution<'_> {
                     }
                     Next::Reply(_) => {}
                     Next::Again => return Ok(false),
-                    Next::End(_) => return Err(failed(&session)),
+                    Next::End(_) => return Err(failed(&session).with_kind(ErrorKind::Lost)),
                 },
             }
         }

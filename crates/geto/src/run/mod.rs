@@ -1,15 +1,20 @@
 //! One task on one host, end to end.
 
+mod attach;
 mod candidate;
 mod choose;
 mod each;
 mod event;
 mod execute;
+mod failure;
 mod files;
 mod finish;
+mod hear;
 mod input;
+mod link;
 mod record;
 mod report;
+mod send;
 mod store;
 
 use std::fmt;
@@ -18,21 +23,26 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use geto_core::select::Pick;
-use geto_core::wire::Patience;
+use geto_core::wire::{From as Offset, Patience};
 use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
 use self::choose::{Choice, Chosen};
-use self::execute::{Execution, Progress};
+use self::execute::{Done, Execution, Progress, Until, Wish};
 use self::finish::Destination;
 use self::input::Input;
+use self::link::Link;
 use self::record::Record;
+use self::send::Order;
 use self::store::Store;
 
+pub use attach::{Attach, OutputFrom};
 pub use each::{EachEvent, HostResult, RunEach};
 pub use event::Event;
+pub(crate) use failure::outcome;
 pub use report::{FilesHome, Results};
 
 use crate::stage::StagePlan;
@@ -61,9 +71,15 @@ pub struct Run<'a> {
     pub(crate) follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
     pub(crate) cancel: watch::Sender<bool>,
     pub(crate) transport: Option<Arc<dyn Transport>>,
+    /// It is the caller's: there is no other way to the host.
+    pub(crate) is_own_transport: bool,
+    pub(crate) reconnect: Duration,
     /// What was read here already, when the task runs on more than one host.
     pub(crate) prepared: Option<Prepared>,
 }
+
+/// For how long a broken link is made again, unless told otherwise.
+pub(crate) const RECONNECT: Duration = Duration::from_secs(600);
 
 /// What is read here before a task is sent.
 #[derive(Debug, Clone)]
@@ -116,6 +132,24 @@ impl Target {
     }
 }
 
+/// What a run comes to.
+enum Went {
+    Home(Results),
+    Left(Detached),
+}
+
+/// A task that was started and left to its host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Detached {
+    /// The task.
+    pub id: TaskId,
+    /// The host's name.
+    pub host: String,
+    /// The task's directory there.
+    pub directory: String,
+}
+
 /// Ends the task of a [`Run`], from anywhere.
 #[derive(Debug, Clone)]
 pub struct Canceller(watch::Sender<bool>);
@@ -139,6 +173,16 @@ impl<'a> Run<'a> {
     /// Nothing is told of connecting then.
     pub fn over(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self.is_own_transport = true;
+        self
+    }
+
+    /// For how long a link that breaks after the task was sent is made again, counted from the first
+    /// try that fails; 10 minutes by default. Zero is never. The task goes on meanwhile, and what it
+    /// wrote is not lost when the time is over: the run then fails with an error of kind
+    /// [`Lost`](ErrorKind::Lost), and the host keeps all.
+    pub fn reconnect(mut self, time: Duration) -> Self {
+        self.reconnect = time;
         self
     }
 
@@ -175,6 +219,26 @@ impl<'a> Run<'a> {
         self
     }
 
+    /// Starts the task and leaves it to its host, where [`Fleet::attach`] finds it again, from here
+    /// or elsewhere. Returns once its script has been started, which a task that waits for a slot
+    /// takes its time for.
+    ///
+    /// # Errors
+    /// As awaiting the run, up to there.
+    ///
+    /// # Cancel safety
+    /// As awaiting the run: it may have been started.
+    pub async fn detach(self) -> Result<Detached, Error> {
+        let id = self.id;
+        match Box::pin(self.execute(Until::Start)).await? {
+            Went::Left(detached) => Ok(detached),
+            Went::Home(results) => {
+                let message = "the task ended before it was seen to start";
+                Err(Error::new(ErrorKind::NotStarted, message).on_host(results.host).of_task(id))
+            }
+        }
+    }
+
     /// Returns a handle that ends the task.
     pub fn canceller(&self) -> Canceller {
         Canceller(self.cancel.clone())
@@ -192,12 +256,17 @@ impl<'a> IntoFuture for Run<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.execute())
+        Box::pin(async {
+            match self.execute(Until::End).await? {
+                Went::Home(results) => Ok(results),
+                Went::Left(_) => Err(Error::new(ErrorKind::Lost, "the task was left")),
+            }
+        })
     }
 }
 
 impl Run<'_> {
-    async fn execute(mut self) -> Result<Results, Error> {
+    async fn execute(mut self, until: Until) -> Result<Went, Error> {
         let (hosts, pick) = self.target.clone().candidates(self.fleet).await?;
         let Prepared { input, plan } = match self.prepared.take() {
             Some(prepared) => prepared,
@@ -210,6 +279,7 @@ impl Run<'_> {
         let destination =
             Destination { into: self.into.take(), overwrite: self.overwrite, keep: self.keep };
         let transport = self.transport.take();
+        let is_own = self.is_own_transport;
         let choice = Choice { fleet: self.fleet, task: self.task, patience: self.patience };
         let chosen = tokio::select! {
             chosen = choice.make(hosts, pick, transport, &mut follow) => chosen?,
@@ -220,24 +290,31 @@ impl Run<'_> {
         };
         let Chosen { host, transport, session } = chosen;
         let follow = record.start(self.task, &host, follow).await;
+        let mut link = Link::new(self.fleet, &host, transport, is_own, self.reconnect);
         let mut execution = Execution {
             host: &host,
-            session,
-            patience: self.patience,
-            task: self.task,
             id: self.id,
-            input,
-            plan,
-            store,
+            script: self.task.script.name().to_owned(),
+            order: Some(Order { task: self.task, input, plan, patience: self.patience, session }),
+            wish: Wish { stdout: Offset::Byte(0), stderr: Offset::Byte(0), bring: None, until },
+            store: Some(store),
             follow,
             cancel,
             progress: Progress::default(),
+            unpacking: None,
         };
-        let ended = match execution.run(&*transport).await {
-            Ok(ended) => execution.finish(&*transport, ended, &destination).await,
+        let ended = match execution.run(&mut link).await {
+            Ok(Done::Left(directory)) => {
+                return Ok(Went::Left(Detached {
+                    id: self.id,
+                    host: host.name.clone(),
+                    directory,
+                }));
+            }
+            Ok(Done::Ended(ended)) => execution.finish(&mut link, *ended, &destination).await,
             Err(error) => Err(error),
         };
         record.end(&ended, destination.keep, &mut execution.follow).await;
-        ended
+        ended.map(Went::Home)
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Store {
     stderr: Output,
     bytes: u64,
     max: Option<u64>,
+    /// Results that were brought before are replaced.
+    replace: bool,
 }
 
 /// The directory that is written to. Once nobody writes to it any more, it is removed, unless all
@@ -117,7 +119,13 @@ impl Store {
         })?;
         let last = local_work_path.join(id.to_string());
         let partial = Arc::new(Partial { path: partial, done: AtomicBool::new(false) });
-        Ok(Self { partial, last, stdout, stderr, bytes: 0, max })
+        Ok(Self { partial, last, stdout, stderr, bytes: 0, max, replace: false })
+    }
+
+    /// Lets what was brought home of the task before be replaced.
+    pub(super) fn replacing(mut self) -> Self {
+        self.replace = true;
+        self
     }
 
     /// Adds to the file `stdout`.
@@ -152,13 +160,21 @@ impl Store {
     /// Once begun, it is done also when the call is dropped.
     pub(super) async fn finish(&mut self, outcome: Vec<u8>) -> Result<PathBuf, Error> {
         let mut syncing = [self.stdout.syncing.take(), self.stderr.syncing.take()];
-        let (partial, last) = (self.partial(), self.last.clone());
+        let (partial, last, replace) = (self.partial(), self.last.clone(), self.replace);
         // A disk takes its time, and many tasks may end at once.
         let finish = move || -> io::Result<PathBuf> {
             syncing.iter_mut().try_for_each(settle)?;
             fs_err::write(partial.path.join("outcome.json"), outcome)?;
             sync_tree(&partial.path)?;
-            fs_err::rename(&partial.path, &last)?;
+            if replace && last.exists() {
+                // One of the two is whole at any moment.
+                let old = partial.path.with_extension("old");
+                fs_err::rename(&last, &old)?;
+                fs_err::rename(&partial.path, &last)?;
+                fs_err::remove_dir_all(&old)?;
+            } else {
+                fs_err::rename(&partial.path, &last)?;
+            }
             partial.done.store(true, Ordering::Relaxed);
             if let Some(parent) = last.parent() {
                 File::open(parent)?.sync_all()?;

@@ -144,9 +144,15 @@ impl Session {
                 return Ok(Next::Again);
             }
             let left = self.left()?;
-            let left = if self.greeted { left } else { left.min(SILENCE) };
+            let left = match self.status {
+                // Something else holds the channel of a shell that has ended.
+                Some(_) => left.min(SILENCE),
+                None if self.greeted => left,
+                None => left.min(SILENCE),
+            };
             match timeout(left, self.events.recv()).await {
                 Ok(None) => return Ok(Next::End(self.status)),
+                Err(_elapsed) if self.status.is_some() => return Ok(Next::End(self.status)),
                 Ok(Some(event)) => {
                     if let Some(bytes) = self.take(event) {
                         self.parser.feed(&bytes);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use geto_core::wire::{Patience, Reply};
+use geto_core::wire::{Patience, Reply, TaskState};
 use tokio::time::Instant;
 
 /// From the beginning of a session to its first answer. Start-up files take most of it.
@@ -122,6 +122,15 @@ impl Pace {
                     Patience::AtMost(time) => self.allow(time.saturating_add(ANSWER)),
                     _ => self.limit = None,
                 }
+            }
+            // Of a task that another session has started.
+            (Stage::Answering, Reply::State(TaskState::Waiting)) => {
+                self.stage = Stage::Waiting;
+                self.limit = None;
+            }
+            (Stage::Answering | Stage::Running, Reply::SoFar) => {
+                self.stage = Stage::Ended;
+                self.allow(FILES);
             }
             (Stage::Waiting, Reply::Slot { .. }) => {
                 self.stage = Stage::Answering;

@@ -10,6 +10,8 @@ pub(crate) enum Purpose {
     Task,
     /// To run a task that takes a slot, or to ask whether there is one.
     SlottedTask,
+    /// To hear of tasks that other sessions have started, to end or to forget them.
+    Attach,
     /// To ask what a host is like.
     Questions,
 }
@@ -18,9 +20,10 @@ macro_rules! parts {
     ($($name:literal),*) => { &[$(include_str!(concat!("program/", $name, ".sh"))),*] };
 }
 
-const TASK: &[&str] = parts!["base", "claim", "run", "tree", "results", "main"];
+const TASK: &[&str] = parts!["base", "claim", "run", "tree", "state", "results", "main"];
 const SLOTTED_TASK: &[&str] =
-    parts!["base", "lock", "slots", "claim", "run", "tree", "results", "main"];
+    parts!["base", "lock", "slots", "claim", "run", "tree", "state", "results", "main"];
+const ATTACH: &[&str] = parts!["base", "tree", "state", "results", "attach", "main"];
 const QUESTIONS: &[&str] = parts!["base", "lock", "slots", "facts", "main"];
 
 impl Purpose {
@@ -37,6 +40,7 @@ impl Purpose {
         let parts = match self {
             Self::Task => TASK,
             Self::SlottedTask => SLOTTED_TASK,
+            Self::Attach => ATTACH,
             Self::Questions => QUESTIONS,
         };
         Program::strip(&parts.concat())

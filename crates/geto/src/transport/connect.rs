@@ -24,9 +24,10 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Who is asked for passwords, passphrases and about unknown host keys; nobody by default.
     pub prompter: Arc<dyn Prompter>,
-    /// After how much silence the host is asked whether it is there. 15 s by default.
+    /// After how much silence the host is asked whether it is there. 8 s by default.
     pub keepalive_interval: Duration,
-    /// How many such questions go unanswered before the connection is given up. 3 by default.
+    /// How many such questions go unanswered before the connection is given up. 2 by default: a dead
+    /// host is noticed within 30 s.
     pub keepalive_max: u32,
 }
 
@@ -35,8 +36,8 @@ impl Default for ConnectOptions {
         Self {
             connect_timeout: Duration::from_secs(15),
             prompter: Arc::new(NoPrompter),
-            keepalive_interval: Duration::from_secs(15),
-            keepalive_max: 3,
+            keepalive_interval: Duration::from_secs(8),
+            keepalive_max: 2,
         }
     }
 }

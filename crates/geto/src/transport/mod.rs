@@ -28,6 +28,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
+pub(crate) use self::account::Account;
 pub use self::connect::{ConnectOptions, connect};
 pub(crate) use self::connect::{WayToKeys, host_keys};
 pub use self::local::LocalTransport;

@@ -229,7 +229,8 @@ fn a_timeout_holds_without_a_link() {
     let fleet = place.fleet();
     let task = Task::new(Script::from_commands("t", ["echo up; sleep 1000"]))
         .timeout(Duration::from_secs(2));
-    let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+    let run = fleet.run_on_host(&task, server.name()).reconnect(Duration::ZERO);
+    let run = run.follow(|event| {
         if kind(&event) == "stdout" {
             proxy.cut(Cut::Reset);
         }

@@ -87,7 +87,8 @@ fn a_task_that_is_lost_is_kept_with_what_finds_it_again() {
     let place = Place::of(host);
     let fleet = place.fleet();
     let task = task("echo up; sleep 1000");
-    let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+    let run = fleet.run_on_host(&task, server.name()).reconnect(Duration::ZERO);
+    let run = run.follow(|event| {
         if kind(&event) == "stdout" {
             proxy.cut(Cut::Reset);
         }

@@ -20,7 +20,8 @@ fn a_link_that_breaks_is_lost_and_no_exit_code() {
         let place = Place::of(host);
         let fleet = place.fleet();
         let task = Task::new(Script::from_commands("t", ["echo up; sleep 1000"]));
-        let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+        let run = fleet.run_on_host(&task, server.name()).reconnect(Duration::ZERO);
+        let run = run.follow(|event| {
             if kind(&event) == "stdout" {
                 proxy.cut(cut);
             }
@@ -45,7 +46,8 @@ fn a_link_that_stalls_is_given_up_by_keepalives() {
     options.keepalive_max = 2;
     let fleet = place.fleet().with_connect_options(options);
     let task = Task::new(Script::from_commands("t", ["echo up; sleep 1000"]));
-    let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+    let run = fleet.run_on_host(&task, server.name()).reconnect(Duration::ZERO);
+    let run = run.follow(|event| {
         if kind(&event) == "stdout" {
             proxy.stall();
         }
@@ -79,7 +81,8 @@ fn a_link_that_breaks_among_the_files_leaves_them_on_the_host() {
     let place = Place::of(host);
     let fleet = place.fleet();
     let task = Task::new(Script::from_commands("t", ["head -c 30000000 /dev/zero >big"]));
-    let run = fleet.run_on_host(&task, server.name()).follow(|event| {
+    let run = fleet.run_on_host(&task, server.name()).reconnect(Duration::ZERO);
+    let run = run.follow(|event| {
         if let geto::Event::Receiving { bytes } = event
             && bytes > 1_000_000
         {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends there")]
 #![expect(clippy::print_stderr, reason = "a test that fails names the shell it was at")]
 
+mod attach;
 mod clean;
 mod corpus;
 mod cost;
@@ -10,8 +11,10 @@ mod each;
 mod ending;
 mod hostile;
 mod hosts;
+mod late;
 mod ledger;
 mod link;
+mod reconnect;
 mod shells;
 mod slots;
 mod ssh;

@@ -53,8 +53,10 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 /// A task that says who it is and goes on when `gate` is there.
+/// It can only be killed: whoever finds it without its supervisor has ten seconds of trouble with it.
 fn gated(place: &Place, name: &str) -> Task {
-    let lines = ["echo $PPID $$ $GETO_SLOT", "until [ -e $GATE ]; do sleep 0.01; done"];
+    let lines =
+        ["trap '' TERM", "echo $PPID $$ $GETO_SLOT", "until [ -e $GATE ]; do sleep 0.01; done"];
     let gate = place.dir.path().join("gate").display().to_string();
     Task::new(Script::from_commands(name, lines).max_concurrent(1)).env("GATE", gate)
 }

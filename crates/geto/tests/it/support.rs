@@ -55,19 +55,27 @@ impl Place {
         transport: &Arc<dyn Transport>,
     ) -> Result<Results, Error> {
         let fleet = self.fleet();
-        fleet.run_on_host(task, &self.host.name).over(Arc::clone(transport)).await
+        let run = fleet.run_on_host(task, &self.host.name).reconnect(Duration::ZERO);
+        run.over(Arc::clone(transport)).await
     }
 }
 
 /// The directories of one kind below a work path.
 pub(crate) fn below(work: &Path, kind: &str) -> Vec<PathBuf> {
-    let entries = |path: &Path| match fs_err::read_dir(path) {
+    machines(work).iter().flat_map(|machine| entries(&machine.join(kind))).collect()
+}
+
+/// What may be a machine's directory below a work path.
+pub(crate) fn machines(work: &Path) -> Vec<PathBuf> {
+    let users = entries(work).into_iter();
+    users.flat_map(|user| [user.clone()].into_iter().chain(entries(&user))).collect()
+}
+
+fn entries(path: &Path) -> Vec<PathBuf> {
+    match fs_err::read_dir(path) {
         Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
         Err(_) => Vec::new(),
-    };
-    let machines =
-        entries(work).into_iter().flat_map(|user| [user.clone()].into_iter().chain(entries(&user)));
-    machines.flat_map(|machine| entries(&machine.join(kind))).collect()
+    }
 }
 
 /// Runs `test` under each shell that /bin/sh may be, and looks that nothing of geto's own is left.

@@ -32,7 +32,7 @@ unset TAR_OPTIONS
 g_nl='
 '
 g_tab=$(printf '\t')
-g_ticket=''
+g_ticket='' g_reaps='' g_claimer=''
 g_proc=/proc
 [ -r /proc/self/stat ] || g_proc=
 
@@ -89,6 +89,35 @@ parent_of() {
   g_began=${20}
 }
 
+# began PID: sets g_began to when the process began; false when it is dead.
+began() {
+  if [ -n "$g_proc" ]; then
+    parent_of "$1" 2>/dev/null
+  else
+    g_began=-
+    ps -p "$1" >/dev/null 2>&1
+  fi
+}
+
+# copy_file N: copies N bytes of the file that is stdin, from where its descriptor stands. One read of
+# a file is never short, and dd takes not one byte more than it is told, so that the next call goes
+# on exactly there.
+copy_file() {
+  [ "$1" -lt 65536 ] || dd bs=65536 count=$(($1 / 65536)) 2>/dev/null || return
+  [ $(($1 % 65536)) = 0 ] || dd bs=$(($1 % 65536)) count=1 2>/dev/null
+}
+
+# free_disk: sets g_free to how many KiB are free at the work path: the number before the percentage.
+# The names at both ends of the line may have blanks.
+free_disk() {
+  g_found=$(df -Pk "$g_work" 2>/dev/null)
+  g_free=
+  for g_rest in ${g_found##*"$g_nl"}; do
+    case $g_rest in *%) break ;; esac
+    g_free=$g_rest
+  done
+}
+
 # drop_ticket: what a process does that is neither supervisor nor task, so that it holds nothing when
 # both are gone. A redirection at its call would not do: shells keep a copy to go back to.
 drop_ticket() {
@@ -129,8 +158,15 @@ request_work() {
   [ -n "$g_machine" ] || g_machine=$(uname -n)
   g_boot=
   [ -r /proc/sys/kernel/random/boot_id ] && read -r g_boot </proc/sys/kernel/random/boot_id
+  # What tells the processes of this start of this machine, or container, from all others.
+  g_began=-
+  [ -z "$g_proc" ] || began 1 || g_began=-
+  g_place=${g_boot:--}:$g_began
+  [ -n "$g_proc" ] && began $$ || g_began=-
+  g_self=$$:$g_began
   g_tasks=$g_work/$g_machine/tasks
   g_gone=$g_work/$g_machine/gone
+  g_parts=$g_work/$g_machine/parts
   if ! [ -d "$g_tasks" ] || ! [ -d "$g_gone" ]; then
     g_error=$(mkdir -p "$g_tasks" "$g_gone" 2>&1) || {
       fail work-path "$g_error"
@@ -144,12 +180,17 @@ request_work() {
     return
   fi
   say work "$g_work"
-  say boot "$g_boot"
+  clock
+  say boot "$g_boot $g_clock"
   # What a session was told to remove and couldn't, or was ended over.
   for g_task in "$g_tasks"/*; do
-    [ -e "$g_gone/${g_task##*/}" ] || continue
-    remove_task
-    [ ! -e "$g_task" ] || say leftover "$g_task"
+    if [ -e "$g_gone/${g_task##*/}" ]; then
+      remove_task
+      [ ! -e "$g_task" ] || say leftover "$g_task"
+    elif [ -n "$g_reaps" ] && is_dead; then
+      # Its end may take its time; nobody waits for it.
+      (reap) 3<&- 4>&- &
+    fi
   done
 }
 
@@ -158,7 +199,8 @@ take_keys() {
   g_id='' g_globs='' g_timeout=0 g_setup='' g_interpreter='' g_option='' g_nice='' g_login=''
   g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
   g_name='' g_slots=0 g_gpus=0 g_max=0 g_max_load=0 g_lock='' g_slots_there='' g_gpus_said=''
-  g_patience=''
+  g_patience='' g_since='' g_origin='' g_spool=0 g_from_out=0 g_from_err=0 g_follow='' g_again=''
+  g_large=''
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       id=*) g_id=${1#*=} ;;
@@ -187,6 +229,14 @@ take_keys() {
       have=*) g_slots_there=${1#*=} ;;
       have-gpus=*) g_gpus_said=${1#*=} ;;
       patience=*) g_patience=${1#*=} ;;
+      since=*) g_since=${1#*=} ;;
+      origin=*) g_origin=${1#*=} ;;
+      spool=*) g_spool=${1#*=} ;;
+      out=*) g_from_out=${1#*=} ;;
+      err=*) g_from_err=${1#*=} ;;
+      follow=*) g_follow=${1#*=} ;;
+      again=*) g_again=${1#*=} ;;
+      large=*) g_large=${1#*=} ;;
     esac
     shift
   done
@@ -211,6 +261,10 @@ give_up() {
 # request remove ID: the results are home; forgets the task, but not that there was one.
 request_remove() {
   g_task=$g_tasks/$1
+  if [ -e "$g_task/supervisor" ] && ! has_ended && supervisor_lives; then
+    fail remove "the task still runs"
+    return
+  fi
   # On a full disk there is room for the tombstone when the files are gone.
   { true >"$g_gone/$1"; } 2>/dev/null || {
     rm -rf "$g_task/dir"

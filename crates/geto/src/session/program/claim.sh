@@ -34,21 +34,28 @@ claim() {
     fail work-path "$g_error"
     return 1
   }
-  g_error=$g_attempt
+  g_claim="$g_attempt $g_place $g_self"
+  g_error=$g_claim
   set -C
-  { echo "$g_attempt" >"$g_task/claim"; } 2>/dev/null || g_error=
+  { echo "$g_claim" >"$g_task/claim"; } 2>/dev/null || g_error=
   set +C
   if [ -z "$g_error" ] && [ -e "$g_task/claim" ]; then
     read -r g_error <"$g_task/claim"
     # NFS may say that a file existed to the one who made it: what stands in it decides.
-    if [ -n "$g_error" ] && [ "$g_error" != "$g_attempt" ]; then
+    if [ -n "$g_error" ] && [ "$g_error" != "$g_claim" ]; then
       fail exists "another session has claimed the task"
       return 1
     fi
   fi
   # The outcome is written in place when the disk may be full: its room is taken now.
-  { printf '%2048s\n' '' >"$g_task/outcome" && true >"$g_task/out" && true >"$g_task/err"; } 2>/dev/null || {
-    give_up disk "$g_task: no room for the task's own files, or it can't be written"
+  clock
+  {
+    printf '%2048s\n' '' >"$g_task/outcome" && true >"$g_task/out" && true >"$g_task/err" \
+      && printf '%s %s\n%s\n%s\n%s\n%s\n%s' "$g_since" "$g_clock" "$g_origin" "$g_host" "$g_name" \
+        "$g_bring" "$g_globs" >"$g_task/about"
+  } 2>/dev/null || {
+    g_error=$(dd if=/dev/zero of="$g_task/room" bs=4096 count=1 2>&1) && g_error=
+    give_up disk "$g_task: no room for the task's own files, or it can't be written${g_error:+: $g_error}"
     return 1
   }
 }
@@ -72,10 +79,13 @@ stage() {
       give_up tool "tar: not found, and dependencies are unpacked with it"
       return 1
     }
-    g_error=$({ take "$g_deps" 2>/dev/null | tar -xpof - -C "$g_task/dir"; } 2>&1 >/dev/null) || {
+    g_error=$({ take_deps 2>/dev/null | tar -xpof - -C "$g_task/dir"; } 2>&1 >/dev/null) || {
+      # What has come is kept only where the link broke: the origin goes on from there.
+      [ ! -e "$g_task/unread" ] || rm -f "$g_parts/$g_id"
       give_up disk "$g_task: $g_error"
       return 1
     }
+    [ "$g_deps" -lt "$g_spooled" ] || rm -f "$g_parts/$g_id"
   fi
   case $g_kind in
     binary)
@@ -93,6 +103,36 @@ stage() {
       ;;
   esac
 }
+
+# What is shorter is sent again when the link breaks.
+g_spooled=4194304
+
+# take_deps: copies the archive of the dependencies to stdout, and while it comes to a file from which
+# another session can go on.
+take_deps() {
+  if [ "$g_deps" -lt "$g_spooled" ] || ! make_part; then
+    take "$g_deps" || true >"$g_task/unread"
+    return
+  fi
+  {
+    {
+      [ "$g_spool" = 0 ] || copy_file "$g_spool" <&5
+      exec 5<&-
+      take $((g_deps - g_spool))
+    } || true >"$g_task/unread"
+  } | tee "$g_parts/$g_id"
+}
+
+# make_part: opens what has come already as descriptor 5 and makes room for all. False where there is
+# no room for the archive beside what is in it.
+make_part() {
+  mkdir -p "$g_parts" || return
+  # What a session that is not quite dead writes there is of no concern then.
+  [ "$g_spool" = 0 ] || exec 5<"$g_parts/$g_id"
+  rm -f "$g_parts/$g_id"
+  free_disk
+  [ "$g_spool" != 0 ] || [ "${g_free:-0}" -gt $((g_deps / 400)) ]
+} 2>/dev/null
 
 # go: waits for the word that everything was sent. Its absence means that the origin is gone, or
 # that it found its own files changed while it sent them.

@@ -50,16 +50,10 @@ say_memory() {
   say memory "$g_error"
 } 2>/dev/null
 
-# say_disk: says how many KiB are free at the work path: the number before the percentage. The names
-# at both ends of the line may have blanks.
+# say_disk: says how many KiB are free at the work path.
 say_disk() {
-  g_found=$(df -Pk "$g_work")
-  g_error=
-  for g_rest in ${g_found##*"$g_nl"}; do
-    case $g_rest in *%) break ;; esac
-    g_error=$g_rest
-  done
-  say disk "$g_error"
+  free_disk
+  say disk "$g_free"
 } 2>/dev/null
 
 # say_gpus: says how many GPUs there are. Hosts without the vendors' programs pay nothing.

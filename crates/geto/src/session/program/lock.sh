@@ -109,18 +109,6 @@ lock_kind() {
     g_space=${g_space##* }
   fi
   [ -n "$g_space" ] || g_space=-
-  began $$
-  g_self=$$:$g_began
-}
-
-# began PID: sets g_began to when the process began; false when it is dead.
-began() {
-  if [ -n "$g_proc" ]; then
-    parent_of "$1" 2>/dev/null
-  else
-    g_began=-
-    ps -p "$1" >/dev/null 2>&1
-  fi
 }
 
 # take_mutex: nobody else decides until leave_mutex. The working directory is the lock's.

@@ -20,7 +20,9 @@ while read -r g_line <&3; do
     try) request_try ;;
     check) request_check ;;
     run) request_run "$@" ;;
-    files) request_files ;;
+    attach) request_attach "$@" ;;
+    list) request_list ;;
+    files) request_files "$@" ;;
     remove) request_remove "$@" ;;
     # This program once more: the start-up files of the login shell have read something, and the
     # origin has repeated it all.
@@ -32,6 +34,6 @@ done
 release
 # Tombstones have done their duty after two days. One session in sixteen looks.
 case $g_nonce in
-  0*) [ -z "${g_gone-}" ] || find "$g_gone" -type f -mtime +2 -exec rm -f {} + 2>/dev/null ;;
+  0*) [ -z "${g_gone-}" ] || find "$g_gone" "$g_parts" -type f -mtime +2 -exec rm -f {} + 2>/dev/null ;;
 esac
 exit 0

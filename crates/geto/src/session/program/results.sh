@@ -2,56 +2,126 @@
 #
 # A task's way home: output while it runs, files when it has ended.
 
+# read_channel: passes a cancel on until the origin has seen the end (`ack`) or is gone. A message to
+# an origin that is gone would end it by SIGPIPE.
+read_channel() {
+  drop_ticket
+  while read -r g_rest; do
+    case $g_rest in
+      cancel) stop cancelled ;;
+      ack)
+        # The next request belongs to the process that is left.
+        echo idle
+        return
+        ;;
+    esac
+  done
+  # Who waits for a slot looks for this.
+  [ -n "$g_follow" ] || true >"$g_task/gone"
+  echo eof
+} <&3 4>&- 2>/dev/null
+
+# tick: says when to look for output. Short tasks are answered fast, and the longest wait leaves
+# room within the 0.2 s that are promised.
+tick() {
+  drop_ticket
+  for g_rest in 0.01 0.02 0.03 0.05 0.1; do
+    sleep "$g_rest" || sleep 1
+    echo tick
+  done
+  while :; do
+    if [ -e "$g_task/waiting" ]; then
+      sleep 1
+    else
+      sleep 0.15 || sleep 1
+    fi
+    echo tick
+  done
+}
+
 # follow: copies what grows to the channel, and tells of the end.
 follow() {
-  cd "$g_task" || return
-  exec 5<out 6<err
-  g_sent_out=0
-  g_sent_err=0
+  open_output || return
+  g_told=
   while read -r g_event; do
     case $g_event in
-      tick) copy_growth ;;
+      tick)
+        copy_growth
+        # One that was killed says nothing.
+        [ -n "$g_follow$g_told" ] || [ ! -s supervisor ] || supervisor_lives || tell_end
+        ;;
       started) say started "$g_task/dir" ;;
       'waiting '* | 'slot '* | 'full '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
-      ended)
-        copy_growth
-        g_rest=
-        read -r g_rest <outcome
-        say ended "$g_rest"
-        send_files
-        ;;
+      ended) [ -n "$g_told" ] || tell_end ;;
       # Nobody else reads the channel any more.
       idle) break ;;
       # The origin is gone. The task is not: whoever asks next finds it.
       eof) break ;;
     esac
   done
+  close_output
+}
+
+# open_output: goes where the output is, and to where in it is wanted.
+open_output() {
+  cd "$g_task" && exec 5<out 6<err || return
+  g_sent_out=0 g_sent_err=0
+  [ -z "$g_follow" ] || {
+    # shellcheck disable=SC2046  # two lines of nine fields, err before out
+    set -- $(ls -ln out err 2>/dev/null)
+    skip "$g_from_out" "${14}" out <&5
+    g_sent_out=$g_rest
+    skip "$g_from_err" "$5" err <&6
+    g_sent_err=$g_rest
+    say from "$g_sent_out $g_sent_err"
+    say size "${14} $5"
+  }
+}
+
+close_output() {
   exec 5<&- 6<&-
   cd /
+}
+
+# skip FROM SIZE NAME: moves stdin, a file of that size, to FROM: a number of bytes, `end`, or
+# `tail:LINES`. Sets g_rest to where that is.
+skip() {
+  case $1 in
+    end | none) g_rest=$2 ;;
+    tail:*) g_rest=$(($2 - $(tail -n "${1#*:}" "$3" | wc -c))) ;;
+    *) g_rest=$1 ;;
+  esac
+  # dd moves what it shares with this process, and reads nothing.
+  dd bs=65536 skip=$((g_rest / 65536)) count=0 2>/dev/null
+  dd bs=1 skip=$((g_rest % 65536)) count=0 2>/dev/null
 }
 
 # copy_growth: sends what both outputs have grown by.
 copy_growth() {
   # shellcheck disable=SC2046  # two lines of nine fields, err before out
-  set -- $(ls -ln out err)
+  set -- $(ls -ln out err 2>/dev/null)
   [ $# -eq 18 ] || return
-  copy_bytes out 5 $((${14} - g_sent_out))
+  [ "$g_from_out" = none ] || copy_bytes out $((${14} - g_sent_out)) <&5
   g_sent_out=${14}
-  copy_bytes err 6 $(($5 - g_sent_err))
+  [ "$g_from_err" = none ] || copy_bytes err $(($5 - g_sent_err)) <&6
   g_sent_err=$5
 }
 
-# copy_bytes NAME FD N: sends N bytes as a frame. One read of a file is never short, and dd takes
-# not one byte more than it is told, so that the next call goes on exactly here.
+# copy_bytes NAME N: sends N bytes of the file that is stdin as a frame.
 copy_bytes() {
-  [ "$3" -gt 0 ] || return
-  printf '%s %s %s\n' "$g_nonce" "$1" "$3" >&4
-  if [ "$3" -ge 65536 ]; then
-    dd bs=65536 count=$(($3 / 65536)) <&"$2" >&4 2>/dev/null
-  fi
-  if [ $(($3 % 65536)) -gt 0 ]; then
-    dd bs=$(($3 % 65536)) count=1 <&"$2" >&4 2>/dev/null
-  fi
+  [ "$2" -gt 0 ] || return
+  printf '%s %s %s\n' "$g_nonce" "$1" "$2" >&4
+  copy_file "$2" >&4
+}
+
+# tell_end: tells how the task ended, once, and sends its files.
+tell_end() {
+  g_told=yes
+  has_ended || supervisor_lives || has_ended || reap
+  has_ended
+  copy_growth
+  say ended "$g_end"
+  send_files
 }
 
 # send_files: sends the files that are to come home when they are small, and says when they are
@@ -61,6 +131,12 @@ send_files() {
     say nofiles ""
     return
   }
+  [ -z "$g_large" ] || {
+    # Half of them are there already: they must be those that were sent.
+    [ -z "$(find "$g_task/dir" -newer "$g_task/outcome" 2>/dev/null)" ] || say changed ""
+    say large ""
+    return
+  }
   command -v tar >/dev/null 2>&1 || {
     say damaged "tar: not found, and files are sent with it"
     return
@@ -68,21 +144,23 @@ send_files() {
   # 512 blocks of 512 bytes are small; one more tells that there is more. Whole blocks are never
   # read short, since tar writes nothing else.
   {
-    (archive) 2>notes
-    echo $? >status
-  } | dd ibs=512 obs=65536 count=513 >small 2>/dev/null
+    (archive) 2>"notes.$$"
+    echo $? >"status.$$"
+  } | dd ibs=512 obs=65536 count=513 >"small.$$" 2>/dev/null
   g_status=$?
   # shellcheck disable=SC2046  # nine fields
-  set -- $(ls -ln small)
+  set -- $(ls -ln "small.$$")
   # On a full disk none of these is whole.
-  if [ "$g_status" -ne 0 ] || [ "${5:-262145}" -gt 262144 ] || ! read -r g_status <status; then
-    rm -f small
+  if [ "$g_status" -ne 0 ] || [ "${5:-262145}" -gt 262144 ] || ! read -r g_status <"status.$$"; then
+    rm -f "small.$$"
     say large ""
     return
   fi
-  [ "$g_status" = 0 ] || say damaged "$(dd bs=4096 count=1 <notes 2>/dev/null)"
+  [ "$g_status" = 0 ] || say damaged "$(dd bs=4096 count=1 <"notes.$$" 2>/dev/null)"
   printf '%s files %s\n' "$g_nonce" "$5" >&4
-  cat small >&4
+  cat "small.$$" >&4
+  # Others may fetch them, too, before the task is removed.
+  [ -z "$g_follow" ] || rm -f "small.$$" "notes.$$" "status.$$"
 }
 
 # choose_files: false when there is nothing to send.
@@ -124,8 +202,19 @@ archive() {
   esac
 }
 
-# request files: sends the files of the task that ended, to the end of the channel.
+# request files FROM: sends the archive of the files of the task that ended, from that byte to the end
+# of the channel.
 request_files() {
-  (archive) >&4
+  case ${1:-0} in
+    0) (archive) >&4 ;;
+    *)
+      {
+        (archive)
+        echo $? >"$g_task/status.$$"
+      } | tail -c "+$(($1 + 1))" >&4
+      read -r g_status <"$g_task/status.$$"
+      exit "$g_status"
+      ;;
+  esac
   exit
 }

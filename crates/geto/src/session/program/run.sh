@@ -11,58 +11,42 @@ run() {
     g_supervisor=$g_pid
     read_channel &
     g_reader=$!
+    # A channel that this process held open would not end with its session.
+    exec 3<&- 4>&-
+    g_refusal=''
+    tick 2>/dev/null &
+    g_ticker=$!
     [ -z "$g_ticket" ] || lock_ticket
-    if [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
-      tick 2>/dev/null 3<&- 4>&- &
-      g_ticker=$!
+    if ! may_start 2>/dev/null; then
+      echo "error exists another session has claimed the task"
+    elif [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
       supervise "$@"
-      kill "$g_ticker" 2>/dev/null
       echo ended
     else
       # Nothing was started, and another request may come for the same task.
       remove_task
+      [ -z "$g_refusal" ] || echo "$g_refusal"
     fi
-    # The next request belongs to the process that is left. ksh93 and zsh don't wait for this side of
-    # the pipe by themselves.
-    wait "$g_reader"
-    echo idle
+    kill "$g_ticker" 2>/dev/null
   } | follow
 }
 
-# read_channel: passes a cancel on until the origin has seen the end (`ack`) or is gone. A message to
-# an origin that is gone would end it by SIGPIPE.
-read_channel() {
-  drop_ticket
-  while read -r g_rest; do
-    case $g_rest in
-      cancel) stop cancelled ;;
-      ack) return ;;
-    esac
-  done
-  # Who waits for a slot looks for this.
-  true >"$g_task/gone"
-  echo eof
-} <&3 4>&- 2>/dev/null
-
-# tick: says when to look for output. Short tasks are answered fast, and the longest wait leaves
-# room within the 0.2 s that are promised.
-tick() {
-  drop_ticket
-  for g_rest in 0.01 0.02 0.03 0.05 0.1; do
-    sleep "$g_rest" || sleep 1
-    echo tick
-  done
-  while :; do
-    sleep 0.15 || sleep 1
-    echo tick
-  done
+# may_start: the one step that gives the right to start the task. It is taken from a session that has
+# claimed the task and is cut off from its origin (`revoke`) in the same way.
+may_start() {
+  [ -n "$g_proc" ] && began "$g_supervisor" || g_began=-
+  set -C
+  echo "$g_place $g_supervisor:$g_began" >"$g_task/supervisor"
+  set +C
+  read -r g_rest g_more <"$g_task/supervisor" && [ "$g_rest $g_more" = "$g_place $g_supervisor:$g_began" ] \
+    && read -r g_rest <"$g_task/claim" && [ "$g_rest" = "$g_claim" ]
 }
 
 # supervise NAME=VALUE... -- ARG...: runs the task to its end and writes the outcome. It outlives
 # the session: nothing in it waits for the channel.
 supervise() {
   [ "$g_timeout" = 0 ] || {
-    watch_timeout >/dev/null 2>&1 3<&- 4>&- &
+    watch_timeout >/dev/null 2>&1 &
     g_watchdog=$!
   }
   g_input=/dev/null
@@ -80,7 +64,7 @@ supervise() {
   clock
   g_end=$g_clock
   [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null
-  read -r g_pid <"$g_task/pid"
+  read -r g_pid g_rest <"$g_task/pid"
   g_left=
   if [ -e "$g_task/why" ]; then
     end_tree 10
@@ -136,7 +120,8 @@ execute() {
   # shellcheck disable=SC3045
   case ${KSH_VERSION-} in *93*) ulimit -t "$(ulimit -t)" ;; esac
   whoami_pid
-  echo "$g_pid" >"$g_task/pid"
+  [ -n "$g_proc" ] && began "$g_pid" || g_began=-
+  echo "$g_pid $g_began" >"$g_task/pid"
   # A cancel that came before the id was written finds this process late; it finds the cancel.
   [ -e "$g_task/why" ] && exit 143
   [ -z "$g_ticket" ] || hold_ticket
@@ -160,7 +145,7 @@ execute() {
   shift
   [ -z "$g_setup" ] || eval "$g_setup" 9>&- || exit
   # What was not written down has not happened: on a full disk nothing is started.
-  echo "$g_start" >"$g_task/started" || exit 125
+  echo "$g_start ${g_held-}" >"$g_task/started" || exit 125
   echo started >&9
   case $g_kind in
     binary) set -- "$g_task/dir/.geto-script" "$@" ;;

@@ -285,11 +285,12 @@ wait_for_slot() {
     true >"$g_task/waiting"
     clock
     if [ -n "$g_patience" ] && [ $((${g_clock%.*} - g_since)) -ge "$g_patience" ]; then
-      echo "full $g_wait"
+      g_refusal="full $g_wait"
       release
       return 1
     fi
-    if [ -e "$g_task/why" ] || [ -e "$g_task/gone" ]; then
+    # Where the task's directory is gone, nobody can say any more that the origin is.
+    if [ -e "$g_task/why" ] || [ -e "$g_task/gone" ] || [ ! -d "$g_task" ]; then
       release
       return 1
     fi

@@ -9,10 +9,10 @@ stop() {
   set +C
   until [ -s "$g_task/pid" ]; do
     # Who waits for a slot looks for the reason.
-    [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] || return
+    [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] && supervisor_lives || return
     sleep 0.05 || sleep 1
   done
-  read -r g_pid <"$g_task/pid"
+  read -r g_pid g_rest <"$g_task/pid"
   end_tree 10
 }
 
@@ -66,13 +66,13 @@ look_at_new() {
   read -r g_rest g_rest g_rest g_rest g_last <"$g_proc/loadavg" || return
   case $g_last in '' | *[!0-9]*) return ;; esac
   [ "$g_last" -ge "$g_pid" ] && [ $((g_last - g_pid)) -lt 4096 ] || return
-  g_look_files='' g_look_links='' g_more=0 g_rest=$g_pid
+  g_look_files='' g_look_links='' g_looks=0 g_rest=$g_pid
   while [ "$g_rest" -lt "$g_last" ]; do
     g_rest=$((g_rest + 1))
     [ -d "/proc/$g_rest" ] || continue
     # Those of the session itself are no reason to start a program. Reading of each is slow.
-    g_more=$((g_more + 1))
-    if [ "$g_more" -lt 8 ]; then
+    g_looks=$((g_looks + 1))
+    if [ "$g_looks" -lt 8 ]; then
       parent_of "$g_rest" || continue
       case " $g_ticker ${g_watchdog:--} $g_reader " in *" $g_rest "* | *" $g_parent "*) continue ;; esac
     fi
@@ -99,10 +99,12 @@ signal() {
 }
 
 # find_tree: sets g_left to the living processes of the task: its group and session, those with
-# its id in their environment, those whose directory or an open file is in the task's directory,
-# and all descendants of these.
+# its id in their environment, those whose directory or an open file is where the script runs, or who
+# write to its output, and all descendants of these. Sessions of geto only read what stands beside
+# that, and may do so at any time: two that found each other would stop each other for ever.
 find_tree() {
   g_left=
+  find_sessions
   [ -n "$g_proc" ] || {
     find_tree_ps
     return
@@ -113,7 +115,9 @@ find_tree() {
   g_found=$(
     grep -lszE -e "^GETO_TASK_ID=$g_id\$" -e "[)] [^ZX] [0-9]+ ($g_pid|[0-9]+ $g_pid) " \
       $g_look_files
-    ls -ld $g_look_links | grep -F -e "-> $g_task/" | grep -o '/proc/[0-9]*/'
+    ls -ld $g_look_links | grep -F -e "-> $g_task/" \
+      | grep -e "/$g_id/dir" -e "/$g_id/stdin" -e "^l.w.*/$g_id/out\$" -e "^l.w.*/$g_id/err\$" -e '[.]pipe' \
+      | grep -o '/proc/[0-9]*/'
     # Its id may be that of another process once the supervisor has seen its end.
     [ -e "$g_task/over" ] || echo "/proc/$g_pid/"
   )
@@ -138,13 +142,24 @@ find_tree() {
   done
 } 2>/dev/null
 
+# find_sessions: sets g_sessions to the sessions that tell of the task. They are not of it, though they
+# have its output open.
+find_sessions() {
+  g_sessions=" $$ "
+  [ -z "$g_claimer" ] || ! lives "$g_claim_place" "$g_claimer" || g_sessions="$g_sessions${g_claimer%:*} "
+  [ -e "$g_task/attached" ] || return 0
+  while read -r g_rest; do
+    ! lives "$g_place" "$g_rest" || g_sessions="$g_sessions${g_rest%:*} "
+  done <"$g_task/attached"
+}
+
 # add_process ID: adds a process to g_left, unless it is there, is dead, or belongs to the session:
 # the follower has the task's output open, too.
 add_process() {
-  case " $g_left $$ " in *" $1 "*) return ;; esac
+  case " $g_left$g_sessions" in *" $1 "*) return ;; esac
   parent_of "$1" || return
   while [ "$g_parent" -gt 1 ] && [ "$g_parent" != "$g_pid" ] && [ "$1" != "$g_pid" ]; do
-    case $g_parent in "$$" | "$g_supervisor") return ;; esac
+    case "$g_sessions$g_supervisor " in *" $g_parent "*) return ;; esac
     parent_of "$g_parent" || break
   done
   g_left="$g_left $1"

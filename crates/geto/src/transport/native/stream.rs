@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 /// How long sent bytes may stay unacknowledged before the kernel gives the connection up: what
 /// keepalives don't see while a write is blocked.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// How many reads from the start of a connection are acknowledged at once. sshd leaves Nagle's
 /// algorithm on while it sets a session up, and each delayed acknowledgement of ours costs 40 ms.
 const EAGER_READS: u32 = 60;

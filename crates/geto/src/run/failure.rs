@@ -1,0 +1,141 @@
+//! What goes wrong with a task, in the words of a user.
+
+use geto_core::Outcome;
+use geto_core::wire::EndReport;
+
+use super::execute::Execution;
+use crate::session::Session;
+use crate::text::{printable, printable_lines};
+use crate::{Error, ErrorKind};
+
+impl Execution<'_> {
+    /// What the host refuses, in the words of a user.
+    pub(super) fn refused(&self, kind: &str, text: &str) -> Error {
+        let text = printable_lines(text.as_bytes());
+        let (message, hint) = match kind {
+            "exists" => ("failed to claim the task", None),
+            "gone" => ("the task was removed before it had ended", None),
+            "disk" => (
+                "failed to put the task",
+                Some("free space there, or set another `remote_work_path`"),
+            ),
+            "work-path" => {
+                ("failed to use the work path", Some("set `remote_work_path` in geto.ini"))
+            }
+            "interpreter" => ("failed to find what executes the script", None),
+            "lock" => (
+                "failed to count tasks",
+                Some("set another `remote_lock_path` in geto.ini, or pass `--no-slot`"),
+            ),
+            "demand" => ("failed to find room for the task", None),
+            "tool" => ("failed to find a program that geto needs", None),
+            _ => ("failed to run the task", None),
+        };
+        let kind = match self.progress.started.is_some() {
+            true => ErrorKind::Lost,
+            false => ErrorKind::NotStarted,
+        };
+        let error =
+            Error::new(kind, message).on_host(&self.host.name).of_task(self.id).caused_by(text);
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+
+    pub(super) fn cancelled(&self) -> Error {
+        let message = "the task was cancelled before it was started";
+        Error::new(ErrorKind::Cancelled, message).on_host(&self.host.name).of_task(self.id)
+    }
+
+    /// A login shell that ends without running the loader: the task can't have been started.
+    pub(super) fn shut_out(&self, session: &Session) -> Error {
+        session
+            .error(ErrorKind::NotStarted, "the login shell ended without running a command")
+            .of_task(self.id)
+            .with_hint("see which shell the user has there (`getent passwd`), and what its start-up files do")
+    }
+
+    /// What the end of the link means.
+    pub(super) fn lost_kind(&self) -> ErrorKind {
+        match self.progress.sent {
+            true => ErrorKind::Lost,
+            false => ErrorKind::NotStarted,
+        }
+    }
+
+    /// The link broke, and could not be made again.
+    pub(super) fn given_up(&self, error: Error) -> Error {
+        let kind = self.lost_kind();
+        self.broken(error).with_kind(kind)
+    }
+
+    /// Adds to an error what is known of the task.
+    pub(super) fn broken(&self, error: Error) -> Error {
+        let error = error.of_task(self.id);
+        if !self.progress.sent {
+            return error;
+        }
+        self.left_running(error).with_kind(ErrorKind::Lost)
+    }
+
+    /// Output could not be kept here.
+    pub(super) fn unwritten(&self, error: Error) -> Error {
+        self.left_running(error).with_kind(ErrorKind::Results)
+    }
+
+    /// Says where the task goes on.
+    fn left_running(&self, error: Error) -> Error {
+        let error = match error.kind() {
+            ErrorKind::Local => error.of_task(self.id),
+            _ => error.on_host(&self.host.name).of_task(self.id),
+        };
+        let find = self.find_again();
+        match self.directory() {
+            Some(directory) => error.with_hint(format!(
+                "the task goes on there: {find}; its results stay beside `{directory}`",
+            )),
+            None => error.with_hint(format!("if it was started there, {find}")),
+        }
+    }
+
+    /// How the task is found again, for a person.
+    fn find_again(&self) -> String {
+        let host = printable(self.host.name.as_bytes());
+        format!("`geto attach -H {host} {}` finds it again", self.id)
+    }
+
+    /// The task's directory on the host, for a person, where it is known.
+    pub(super) fn directory(&self) -> Option<String> {
+        self.progress.directory.as_ref().map(|directory| printable(directory.as_bytes()))
+    }
+
+    /// The results could not be brought home whole.
+    pub(super) fn results_error(&self, error: Error) -> Error {
+        let error = error.of_task(self.id).with_kind(ErrorKind::Results);
+        match (self.directory(), error.hint()) {
+            (Some(directory), None) => {
+                error.with_hint(format!("the host keeps them: `{directory}`"))
+            }
+            _ => error,
+        }
+    }
+}
+
+/// The outcome of a task whose host could not say it.
+pub(crate) fn outcome(report: Option<&EndReport>) -> Outcome {
+    match report {
+        Some(report)
+            if report.started
+                || matches!(report.outcome, Outcome::Cancelled | Outcome::TimedOut) =>
+        {
+            report.outcome.clone()
+        }
+        Some(report) => Outcome::Lost {
+            reason: format!("what the host kept of it is gone (status {})", report.raw_status),
+        },
+        None => {
+            Outcome::Lost { reason: "its supervisor was killed, or the disk failed".to_owned() }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a host says of a task, and what it means.
+
+use std::time::{Duration, SystemTime};
+
+use geto_core::wire::{Boot, From as Offset, Reply, TaskState};
+
+use super::Event;
+use super::choose;
+use super::execute::{Execution, Failure, Said, Until, cancelled};
+use super::link::Link;
+use crate::session::{Next, Session};
+use crate::text::{printable, printable_lines};
+use crate::{Error, ErrorKind};
+
+/// How often it is told how much has been sent.
+const SENDING_SHOWN: Duration = Duration::from_millis(100);
+
+/// An upload on a thread of its own.
+pub(super) type Upload = tokio::task::JoinHandle<Result<(), Error>>;
+
+async fn joined(upload: &mut Option<Upload>) -> Result<Result<(), Error>, tokio::task::JoinError> {
+    match upload {
+        Some(upload) => upload.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Execution<'_> {
+    /// Hears of the task until it has ended.
+    pub(super) async fn hear(
+        &mut self,
+        session: &mut Session,
+        mut upload: Option<Upload>,
+        link: &mut Link<'_>,
+    ) -> Result<Said, Failure> {
+        let mut tick = tokio::time::interval(SENDING_SHOWN);
+        loop {
+            let is_uploading = upload.is_some();
+            let next = tokio::select! {
+                biased;
+                () = cancelled(&mut self.cancel), if !self.progress.cancelled => {
+                    self.progress.cancelled = true;
+                    if self.order.is_some() && !self.progress.sent {
+                        return Err(self.cancelled().into());
+                    }
+                    session.cancel().await;
+                    continue;
+                }
+                sent = joined(&mut upload), if is_uploading => {
+                    upload = None;
+                    self.sent(session, sent).await?;
+                    continue;
+                }
+                _ = tick.tick(), if is_uploading => {
+                    let (bytes, total) = (session.writer().written(), session.writer().queued());
+                    (self.follow)(Event::Sending { bytes, total });
+                    continue;
+                }
+                next = session.next() => next.map_err(|error| self.broken(error))?,
+            };
+            let reply = match next {
+                Next::Again => return Ok(Said::Again),
+                Next::End(status) => {
+                    let error = session.error(self.lost_kind(), "the link broke");
+                    // A login shell that runs nothing does so the next time, too.
+                    return Err(match (status, session.is_greeted() || self.is_known()) {
+                        (Some(_), false) => Failure::Final(self.shut_out(session)),
+                        _ => Failure::Link(error),
+                    });
+                }
+                Next::Reply(reply) => reply,
+            };
+            if let Some(said) = self.answer(reply, link)? {
+                if matches!(said, Said::Ended(_)) {
+                    session.writer().send(b"ack\n".to_vec()).await;
+                }
+                return Ok(said);
+            }
+        }
+    }
+
+    /// Takes a reply; returns what the session has come to, if that is clear now.
+    fn answer(&mut self, reply: Reply, link: &mut Link<'_>) -> Result<Option<Said>, Failure> {
+        match reply {
+            Reply::Boot(boot) => self.meet(boot),
+            Reply::State(state) => {
+                let said = self.found(state)?;
+                link.works(&mut self.follow);
+                return Ok(said);
+            }
+            Reply::About(about) => {
+                if self.order.is_none() {
+                    self.script = about.script;
+                    self.progress.began = about.started;
+                }
+            }
+            Reply::From { stdout, stderr } => {
+                let from = |wish, byte| (wish != Offset::Nowhere).then_some(byte);
+                self.progress.stdout = from(self.wish.stdout, stdout);
+                self.progress.stderr = from(self.wish.stderr, stderr);
+            }
+            Reply::Size { stdout, stderr } => {
+                self.progress.shown[0].settle(stdout);
+                self.progress.shown[1].settle(stderr);
+            }
+            Reply::SoFar => return Ok(Some(Said::SoFar)),
+            Reply::Ended(report) => {
+                link.works(&mut self.follow);
+                if let (Some(report), None) = (&report, &self.progress.ended) {
+                    let (outcome, run_time) = (report.outcome.clone(), report.run_time);
+                    (self.follow)(Event::Ended { outcome, run_time });
+                }
+                self.progress.ended = Some(report.clone());
+                return Ok(Some(Said::Ended(report)));
+            }
+            Reply::Started(directory) => {
+                link.works(&mut self.follow);
+                self.started(directory);
+                return Ok((self.wish.until == Until::Start).then_some(Said::Left));
+            }
+            // A request that came late was one of this run's own.
+            Reply::Error { kind, .. } if kind == "exists" && self.progress.sends > 1 => {
+                self.progress.sent = true;
+                return Ok(Some(Said::Claimed));
+            }
+            Reply::Error { kind, .. } if kind == "gone" && self.progress.cancelled => {
+                return Err(self.cancelled().into());
+            }
+            // It waited for a slot until its session had gone.
+            Reply::Error { kind, .. }
+                if kind == "gone" && self.order.is_some() && !self.has_started() =>
+            {
+                return Ok(Some(Said::Resend { spooled: 0 }));
+            }
+            reply => self.take(reply)?,
+        }
+        Ok(None)
+    }
+
+    /// Whether the host has ever answered.
+    fn is_known(&self) -> bool {
+        self.progress.boot.is_some()
+    }
+
+    fn has_started(&self) -> bool {
+        self.progress.started.is_some() || self.progress.ended.is_some()
+    }
+
+    /// Looks whether the host is the one that the task was sent to, or has been started anew.
+    fn meet(&mut self, boot: Boot) {
+        self.progress.rebooted |= match &self.progress.boot {
+            Some(first) if first.id.is_empty() => boot.uptime < first.uptime,
+            Some(first) => boot.id != first.id,
+            // It never said which start it was. One that is older than the request was the same.
+            None => self.progress.begun.is_some_and(|(instant, time)| {
+                boot.uptime < instant.elapsed().max(time.elapsed().unwrap_or_default())
+            }),
+        };
+        self.progress.boot.get_or_insert(boot);
+    }
+
+    /// What the host has found of a task that was sent before; `None` when it tells more.
+    fn found(&mut self, state: TaskState) -> Result<Option<Said>, Failure> {
+        let error = |message: &str| {
+            Error::new(ErrorKind::Lost, message).on_host(&self.host.name).of_task(self.id)
+        };
+        let is_own = self.order.is_some();
+        match state {
+            TaskState::None { .. } if !is_own => {
+                Err(error("there is no such task").with_kind(ErrorKind::Usage).into())
+            }
+            TaskState::None { .. } if self.has_started() => {
+                let error = error("the task is not there any more");
+                Err(self.because_rebooted(error).into())
+            }
+            TaskState::None { .. } if self.progress.sent && self.progress.rebooted => {
+                let error = error("it is not known whether the task was started");
+                Err(self.because_rebooted(error).into())
+            }
+            TaskState::None { spooled } => Ok(Some(Said::Resend { spooled })),
+            TaskState::Gone => Err(error("the task was removed there").into()),
+            TaskState::Sending if is_own => {
+                Err(Failure::Link(error("the task is held by a session that can't be ended")))
+            }
+            TaskState::Sending => {
+                Err(error("the task is still being sent").with_kind(ErrorKind::NotStarted).into())
+            }
+            _ => {
+                self.progress.sent = true;
+                Ok(None)
+            }
+        }
+    }
+
+    fn because_rebooted(&self, error: Error) -> Error {
+        match self.progress.rebooted {
+            true => error.caused_by("the host was restarted"),
+            false => error,
+        }
+    }
+
+    /// Everything is on its way: lets the task start, unless a file here changed meanwhile.
+    async fn sent(
+        &mut self,
+        session: &Session,
+        sent: Result<Result<(), Error>, tokio::task::JoinError>,
+    ) -> Result<(), Error> {
+        match sent {
+            Ok(Ok(())) => {
+                self.progress.sent = true;
+                session.writer().send(b"go\n".to_vec()).await;
+                Ok(())
+            }
+            // The host has closed the channel; what it says itself is better than this.
+            Ok(Err(error)) if error.kind() == ErrorKind::NotStarted => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(panicked) => {
+                Err(Error::new(ErrorKind::Local, "failed to read the dependencies")
+                    .caused_by(panicked))
+            }
+        }
+    }
+
+    fn started(&mut self, directory: String) {
+        self.progress.sent = true;
+        if self.progress.started.is_none() {
+            self.progress.started = Some(SystemTime::now());
+            let (host, shown) = (self.host.name.clone(), directory.clone());
+            (self.follow)(Event::Started { id: self.id, host, directory: shown });
+        }
+        self.progress.directory = Some(directory);
+    }
+
+    pub(super) fn take(&mut self, reply: Reply) -> Result<(), Error> {
+        match reply {
+            Reply::Waiting(busy) => {
+                (self.follow)(Event::Waiting { host: self.host.name.clone(), busy });
+            }
+            Reply::Slot { slots, gpus } => (self.follow)(Event::Slot { slots, gpus }),
+            Reply::Full(busy) => {
+                let full = choose::full(&self.script, &self.host.name, &busy);
+                return Err(full.of_task(self.id));
+            }
+            Reply::Stdout(bytes) => {
+                if let Some(store) = &mut self.store {
+                    store.stdout(&bytes).map_err(|error| self.unwritten(error))?;
+                }
+                let at = self.progress.stdout;
+                self.progress.stdout = at.map(|at| at + bytes.len() as u64);
+                if let Some(shown) = self.progress.shown[0].part(at.unwrap_or_default(), bytes) {
+                    (self.follow)(Event::Stdout(shown));
+                }
+            }
+            Reply::Stderr(bytes) => {
+                if let Some(store) = &mut self.store {
+                    store.stderr(&bytes).map_err(|error| self.unwritten(error))?;
+                }
+                let at = self.progress.stderr;
+                self.progress.stderr = at.map(|at| at + bytes.len() as u64);
+                if let Some(shown) = self.progress.shown[1].part(at.unwrap_or_default(), bytes) {
+                    (self.follow)(Event::Stderr(shown));
+                }
+            }
+            Reply::Fact { name, value } if name == "leftover" => {
+                let path = printable(value.as_bytes());
+                (self.follow)(Event::Warning(format!(
+                    "the directory `{path}` of an earlier task could not be removed on host `{}`",
+                    self.host.name
+                )));
+            }
+            Reply::Damaged(reason) => {
+                self.progress.damaged = Some(printable_lines(reason.as_bytes()));
+            }
+            Reply::Error { kind, text } => return Err(self.refused(&kind, &text)),
+            _ => {}
+        }
+        Ok(())
+    }
+}

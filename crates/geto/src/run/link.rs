@@ -1,0 +1,122 @@
+//! The way to a task's host, which is found again when it breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use geto_core::Host;
+use tokio::time::Instant;
+
+use super::Event;
+use super::execute::Follow;
+use crate::session::random;
+use crate::transport::Transport;
+use crate::{Error, ErrorKind, Fleet};
+
+/// The pause before the second try; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// The way to a task's host.
+#[derive(Debug)]
+pub(super) struct Link<'a> {
+    fleet: &'a Fleet,
+    host: &'a Host,
+    transport: Arc<dyn Transport>,
+    /// The caller's own transport is all there is; another one can't be made.
+    is_own: bool,
+    /// For how long a broken link is tried again.
+    reconnect: Duration,
+    /// When it was found broken.
+    broken: Option<Instant>,
+    /// When the first try failed. The clock stands still while this machine sleeps.
+    failing: Option<Instant>,
+    pause: Duration,
+}
+
+impl<'a> Link<'a> {
+    pub(super) fn new(
+        fleet: &'a Fleet,
+        host: &'a Host,
+        transport: Arc<dyn Transport>,
+        is_own: bool,
+        reconnect: Duration,
+    ) -> Self {
+        Self {
+            fleet,
+            host,
+            transport,
+            is_own,
+            reconnect,
+            broken: None,
+            failing: None,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    pub(super) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// The host has told something of the task.
+    pub(super) fn works(&mut self, follow: &mut Follow<'_>) {
+        self.failing = None;
+        self.pause = FIRST_PAUSE;
+        if let Some(broken) = self.broken.take() {
+            follow(Event::LinkBack { host: self.host.name.clone(), after: broken.elapsed() });
+        }
+    }
+
+    /// Finds a new way after `error` has ended the last one: at once, and with growing pauses when
+    /// that fails, too.
+    ///
+    /// # Errors
+    /// The last failure, when the time is over, or one that trying again won't mend.
+    pub(super) async fn again(
+        &mut self,
+        error: Error,
+        follow: &mut Follow<'_>,
+    ) -> Result<(), Error> {
+        if self.reconnect.is_zero() {
+            return Err(error);
+        }
+        let mut last = error;
+        match self.broken {
+            Some(_) => self.rest(&last).await?,
+            None => {
+                self.broken = Some(Instant::now());
+                let reason = super::candidate::reason(&last);
+                follow(Event::LinkBroken { host: self.host.name.clone(), reason });
+            }
+        }
+        loop {
+            if self.is_own {
+                return Ok(());
+            }
+            match self.fleet.connect(self.host).await {
+                Ok(transport) => {
+                    self.transport = transport;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Unreachable => last = error,
+                Err(error) => return Err(error),
+            }
+            self.rest(&last).await?;
+        }
+    }
+
+    /// Waits after a try that failed.
+    async fn rest(&mut self, error: &Error) -> Result<(), Error> {
+        let failing = *self.failing.get_or_insert_with(Instant::now);
+        let left = self.reconnect.saturating_sub(failing.elapsed());
+        if left.is_zero() {
+            return Err(error.repeat());
+        }
+        // Many tasks that lost the same host don't come back at the same moment.
+        let jitter = f64::from(u32::try_from(random()? >> 32).unwrap_or_default());
+        let part = 0.5 + jitter / f64::from(u32::MAX);
+        tokio::time::sleep(self.pause.mul_f64(part).min(left)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+# shellcheck shell=sh
+#
+# How far a task has come, as its directory tells whoever comes later.
+
+g_reaps=yes
+
+# has_ended: whether the outcome is whole; sets g_end to it.
+has_ended() {
+  g_end=
+  { read -r g_end <"$g_task/outcome"; } 2>/dev/null
+  case $g_end in *' .') ;; *) false ;; esac
+}
+
+# lives PLACE PID:BEGAN: whether the process that wrote this of itself is there.
+lives() {
+  if [ "$1" != "$g_place" ]; then
+    # Nothing is left of an earlier start of this machine; what runs in another container can't be
+    # seen from here.
+    [ "${1%:*}" = "${g_boot:--}" ]
+  elif [ -n "$g_proc" ]; then
+    began "${2%:*}" && [ "$g_began" = "${2#*:}" ]
+  else
+    kill -0 "${2%:*}" 2>/dev/null
+  fi
+}
+
+supervisor_lives() {
+  g_rest='' g_more=''
+  { read -r g_rest g_more <"$g_task/supervisor"; } 2>/dev/null
+  g_supervisor=${g_more%:*}
+  [ -n "$g_more" ] || {
+    # It is being written, or could not be.
+    [ -z "$(find "$g_task/supervisor" -prune -mtime +0 2>/dev/null)" ]
+    return
+  }
+  lives "$g_rest" "$g_more"
+}
+
+# claimer_lives: whether the session that claimed the task is there; sets g_claimer.
+claimer_lives() {
+  g_claim_place='' g_claimer=''
+  { read -r g_rest g_claim_place g_claimer <"$g_task/claim"; } 2>/dev/null
+  [ -n "$g_claimer" ] || {
+    # Somebody is about to claim it, or could not.
+    [ -z "$(find "$g_task" -prune -mtime +0 2>/dev/null)" ]
+    return
+  }
+  lives "$g_claim_place" "$g_claimer"
+}
+
+# is_dead: whether nobody is left who would bring the task to its end.
+is_dead() {
+  if [ -e "$g_task/supervisor" ]; then
+    # It may end between two looks.
+    ! has_ended && ! supervisor_lives && ! has_ended
+  else
+    ! claimer_lives
+  fi
+}
+
+# look: sets g_state to how far the task has come.
+look() {
+  if ! [ -d "$g_task" ]; then
+    g_state=none
+    [ ! -e "$g_gone/$g_id" ] || g_state=gone
+  elif has_ended; then
+    g_state=ended
+  elif is_dead; then
+    g_state=dead
+  elif [ ! -e "$g_task/supervisor" ]; then
+    g_state=sending
+  elif [ -s "$g_task/started" ]; then
+    g_state=running
+  else
+    g_state=waiting
+  fi
+  # Another session may have ended it between two looks.
+  ! has_ended || g_state=ended
+}
+
+# reap: ends what is left of a task whose supervisor is gone, and writes down that its end is not
+# known. Of a task that was not started nothing stays.
+reap() {
+  g_id=${g_task##*/} g_why=reboot g_left='' g_rest='' g_pid=''
+  { read -r g_rest g_more <"$g_task/supervisor"; } 2>/dev/null
+  if [ "${g_rest%:*}" = "${g_boot:--}" ]; then
+    g_why=killed
+    { read -r g_pid g_last <"$g_task/pid"; } 2>/dev/null
+    # Its number may be another process's by now.
+    [ -z "$g_pid" ] || [ -z "$g_proc" ] || ! began "$g_pid" || [ "$g_began" = "$g_last" ] || g_pid=none
+    # The session that started it tells of its end.
+    claimer_lives
+    g_supervisor=0
+    [ -z "$g_pid" ] || end_tree 10
+    name_left
+  fi
+  [ -s "$g_task/started" ] || {
+    remove_task
+    return
+  }
+  [ "$g_why" = reboot ] || ! { read -r g_rest <"$g_task/why"; } 2>/dev/null || g_why=$g_rest
+  read -r g_start g_rest <"$g_task/started"
+  clock
+  [ "$g_why" != reboot ] || g_clock=$g_start
+  ! has_ended || return 0
+  case $g_why in reboot | killed) g_why=lost-$g_why ;; esac
+  printf 'status=0 why=%s started=yes start=%s end=%s cpu= full= left=%s .\n' \
+    "$g_why" "$g_start" "$g_clock" "$g_left" 1<>"$g_task/outcome"
+} 2>/dev/null

@@ -1,0 +1,298 @@
+//! Links that break while a task is on its way: it is run once, and nothing of it is lost.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use geto::transport::ConnectOptions;
+use geto::{Error, ErrorKind, Event, Fleet, Host, Outcome, Results, Script, Task};
+use geto_testkit::{Cut, Direction, Dropbear, Proxy, ProxyBuilder, Server, Sshd, Traffic};
+
+use crate::ssh::tasks_left;
+use crate::support::{Place, kind, runtime};
+
+/// A server behind a proxy, and a file in which each start of a task is counted.
+struct World {
+    server: Server,
+    proxy: Proxy,
+    place: Place,
+    fleet: Fleet,
+    runs: PathBuf,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::of(Sshd::builder().start(), |proxy| proxy)
+    }
+
+    fn of(server: Server, proxy: impl FnOnce(ProxyBuilder) -> ProxyBuilder) -> Self {
+        let proxy = proxy(Proxy::builder(server.address())).start();
+        let mut host = Host::new(server.name());
+        host.ssh_config_path = Some(server.ssh_config_via(proxy.address()));
+        let place = Place::of(host);
+        let mut options = ConnectOptions::default();
+        options.keepalive_interval = Duration::from_millis(500);
+        options.keepalive_max = 2;
+        let fleet = place.fleet().with_connect_options(options);
+        let runs = place.dir.path().join("runs");
+        Self { server, proxy, place, fleet, runs }
+    }
+
+    /// A task that counts its starts.
+    fn task(&self, line: &str) -> Task {
+        let count = format!("echo run >>'{}'", self.runs.display());
+        Task::new(Script::from_commands("t", [count, line.to_owned()]))
+    }
+
+    /// Runs it, and breaks something when `breaks` says so of an event; returns how often the link
+    /// was said to be broken and back, too.
+    fn run(
+        &self,
+        task: &Task,
+        mut breaks: impl FnMut(&Event) + Send,
+    ) -> (Result<Results, Error>, usize, usize) {
+        let (broken, back) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let run = self.fleet.run_on_host(task, self.server.name()).follow(|event| {
+            match &event {
+                Event::LinkBroken { .. } => broken.fetch_add(1, Ordering::Relaxed),
+                Event::LinkBack { .. } => back.fetch_add(1, Ordering::Relaxed),
+                _ => 0,
+            };
+            breaks(&event);
+        });
+        let result = runtime().block_on(run.into_future());
+        (result, broken.into_inner(), back.into_inner())
+    }
+
+    /// How much went over all links.
+    fn traffic(&self, bytes: impl Fn(&Traffic) -> u64) -> u64 {
+        self.proxy.connections().iter().map(bytes).sum()
+    }
+
+    fn check_once(&self) {
+        assert_eq!(fs_err::read_to_string(&self.runs).unwrap(), "run\n");
+        assert_eq!(tasks_left(&self.server), Vec::<PathBuf>::new());
+    }
+}
+
+/// What `seq` writes from 1 to `last`.
+fn numbers(last: u32) -> Vec<u8> {
+    (1..=last).flat_map(|n| format!("{n}\n").into_bytes()).collect()
+}
+
+/// Writes numbers to both streams while it waits for a file.
+fn chatter(gate: &Path) -> String {
+    format!(
+        "seq 1 20000; seq 1 20000 >&2; until [ -e '{}' ]; do sleep 0.02; done; seq 20001 40000; seq 20001 40000 >&2; exit 7",
+        gate.display()
+    )
+}
+
+#[test]
+fn output_goes_on_at_the_exact_byte() {
+    for how in ["reset", "fin", "stall", "session", "sshd"] {
+        eprintln!("{how}");
+        let world = World::new();
+        let gate = world.place.dir.path().join("gate");
+        let task = world.task(&chatter(&gate));
+        let mut seen = 0;
+        let (result, broken, back) = world.run(&task, |event| match event {
+            // In the middle of what it writes first.
+            Event::Stdout(bytes) if seen == 0 => {
+                seen = bytes.len();
+                match how {
+                    "reset" => world.proxy.cut(Cut::Reset),
+                    "fin" => world.proxy.cut(Cut::Fin),
+                    "stall" => world.proxy.cut(Cut::Stall),
+                    "session" => kill_shell(&world.server),
+                    _ => world.server.kill_sessions(),
+                }
+            }
+            Event::LinkBack { .. } => fs_err::write(&gate, "").unwrap(),
+            _ => {}
+        });
+        let results = result.unwrap();
+        assert_eq!(results.outcome, Outcome::Exited { code: 7 });
+        assert_eq!(results.stdout().unwrap(), numbers(40_000));
+        assert_eq!(results.stderr().unwrap(), numbers(40_000));
+        assert_eq!((broken, back), (1, 1));
+        world.check_once();
+    }
+}
+
+/// Kills the session's own shell, whose channel then ends.
+fn kill_shell(server: &Server) {
+    // The last word of the claim is its process id and start.
+    kill_named(&tasks(server)[0].join("claim"));
+}
+
+/// Kills the process whose id and start are the last word of a file.
+fn kill_named(file: &Path) {
+    let text = fs_err::read_to_string(file).unwrap();
+    let process = text.split_whitespace().last().unwrap().split(':').next().unwrap();
+    let process = rustix::process::Pid::from_raw(process.parse().unwrap()).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_task_outlives_many_links() {
+    let server = Dropbear::builder().start();
+    // Each link breaks after so many bytes.
+    let world = World::of(server, |proxy| {
+        proxy.cut_after(Direction::ToClient, 150_000, Cut::Reset).only_first(4)
+    });
+    let task = world.task("seq 1 100000; head -c 300000 /dev/zero >big; echo end >&2");
+    let (result, broken, back) = world.run(&task, |_| {});
+    let results = result.unwrap();
+    assert_eq!(results.stdout().unwrap(), numbers(100_000));
+    assert_eq!(results.stderr().unwrap(), b"end\n");
+    assert_eq!(results.files.unwrap().bytes, 300_000);
+    assert_eq!((broken, back), (4, 4));
+    world.check_once();
+}
+
+#[test]
+fn files_go_on_where_they_broke() {
+    let world = World::of(Sshd::builder().start(), |proxy| {
+        proxy.cut_after(Direction::ToClient, 20_000_000, Cut::Reset).only_first(1)
+    });
+    let task =
+        world.task("head -c 30000000 /dev/urandom >big; cksum <big; mkdir d; seq 9 >d/small");
+    let (result, broken, _) = world.run(&task, |_| {});
+    let results = result.unwrap();
+    assert_eq!(broken, 1);
+    let files = results.files.as_ref().unwrap();
+    let mut sum = std::process::Command::new("sh");
+    let sum = sum.args(["-c", "cksum <big"]).current_dir(&files.directory).output().unwrap().stdout;
+    assert_eq!(results.stdout().unwrap(), sum);
+    assert_eq!(fs_err::read(files.directory.join("d/small")).unwrap(), numbers(9));
+    // What had come was not sent again.
+    let received = world.traffic(|one| one.to_client_bytes);
+    assert!(received < 33_000_000, "{received}");
+    world.check_once();
+}
+
+#[test]
+fn dependencies_go_on_where_they_broke() {
+    let world = World::of(Sshd::builder().start(), |proxy| {
+        proxy.cut_after(Direction::ToServer, 20_000_000, Cut::Reset).only_first(1)
+    });
+    let data = world.place.dir.path().join("data");
+    fs_err::create_dir(&data).unwrap();
+    let script = "head -c 15000000 /dev/urandom >one; head -c 15000000 /dev/urandom >two";
+    let made = std::process::Command::new("sh").args(["-c", script]).current_dir(&data).status();
+    assert!(made.unwrap().success());
+    let task = world.task("cat DEPS/data/one DEPS/data/two | cksum").dependency(&data);
+    let (result, broken, _) = world.run(&task, |_| {});
+    let results = result.unwrap();
+    assert_eq!(broken, 1);
+    let mut sum = std::process::Command::new("sh");
+    let sum = sum.args(["-c", "cat one two | cksum"]).current_dir(&data).output().unwrap().stdout;
+    assert_eq!(results.stdout().unwrap(), sum);
+    let sent = world.traffic(|one| one.to_server_bytes);
+    assert!(sent < 33_000_000, "{sent}");
+    assert_eq!(fs_err::read_dir(parts(&world.server)).unwrap().count(), 0);
+    world.check_once();
+}
+
+/// Where dependencies are kept that have come in part.
+fn parts(server: &Server) -> PathBuf {
+    crate::support::machines(&server.inside("~/.cache/geto")).remove(0).join("parts")
+}
+
+/// At each step of the way in: login, program, request, script, the word to start, and what follows.
+#[test]
+fn a_link_that_breaks_anywhere_on_the_way_in_starts_the_task_once() {
+    for bytes in (2_000..52_000).step_by(2_500) {
+        eprintln!("{bytes}");
+        let world = World::of(Sshd::builder().start(), |proxy| {
+            proxy.cut_after(Direction::ToServer, bytes, Cut::Reset).only_first(1)
+        });
+        let mut task = world.task("echo out; echo file >f; exit 3");
+        task.stdin = geto::Stdin::Bytes(vec![b'x'; 20_000]);
+        let (result, ..) = world.run(&task, |_| {});
+        match result {
+            Ok(results) => {
+                assert_eq!(results.outcome, Outcome::Exited { code: 3 });
+                assert_eq!(results.stdout().unwrap(), b"out\n");
+                assert_eq!(results.files.unwrap().count, 1);
+                world.check_once();
+            }
+            // Nothing had been sent yet.
+            Err(error) => {
+                assert_eq!(error.exit_code().0, 125, "{error:?}");
+                assert!(!world.runs.exists());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_supervisor_that_is_killed_takes_its_task_with_it() {
+    let world = World::new();
+    let task = world.task("echo up; setsid sleep 1000 & sleep 1000");
+    let (result, ..) = world.run(&task, |event| {
+        if kind(event) == "stdout" {
+            kill_named(&tasks(&world.server)[0].join("supervisor"));
+        }
+    });
+    let results = result.unwrap();
+    assert!(matches!(&results.outcome, Outcome::Lost { reason } if reason.contains("supervisor")));
+    assert_eq!(results.stdout().unwrap(), b"up\n");
+    let left = world.server.processes();
+    assert!(
+        !left.iter().any(|process| process.arguments().contains(&"1000".to_owned())),
+        "{left:?}"
+    );
+    world.check_once();
+}
+
+fn tasks(server: &Server) -> Vec<PathBuf> {
+    crate::support::below(&server.inside("~/.cache/geto"), "tasks")
+}
+
+/// A link that is never made again ends in words that find the task.
+#[test]
+fn a_link_that_does_not_come_back_is_lost_and_the_task_goes_on() {
+    let world = World::new();
+    let task = world.task("echo up; sleep 1000");
+    let name = world.server.name();
+    let run = world.fleet.run_on_host(&task, name).reconnect(Duration::from_millis(300));
+    let run = run.follow(|event| {
+        if kind(&event) == "stdout" {
+            world.proxy.refuse(true);
+            world.proxy.cut(Cut::Reset);
+        }
+    });
+    let error = runtime().block_on(run.into_future()).unwrap_err();
+    assert_eq!((error.kind(), error.exit_code().0), (ErrorKind::Lost, 123), "{error:?}");
+    let line = format!("geto attach -H {name} {}", error.task().unwrap());
+    assert!(error.hint().unwrap().contains(&line), "{error:?}");
+    assert_eq!(tasks(&world.server).len(), 1);
+    world.server.kill_processes();
+}
+
+/// Ctrl-C while there is no link is told once there is one.
+#[test]
+fn a_cancel_waits_for_the_link() {
+    let world = World::new();
+    let task = world.task("echo up; sleep 1000");
+    let run = world.fleet.run_on_host(&task, world.server.name());
+    let canceller = run.canceller();
+    let proxy = Arc::new(&world.proxy);
+    let run = run.follow(|event| match event {
+        Event::Stdout(_) => {
+            proxy.refuse(true);
+            proxy.cut(Cut::Reset);
+        }
+        Event::LinkBroken { .. } => {
+            canceller.cancel();
+            proxy.refuse(false);
+        }
+        _ => {}
+    });
+    let results = runtime().block_on(run.into_future()).unwrap();
+    assert_eq!(results.outcome, Outcome::Cancelled);
+    world.check_once();
+}
