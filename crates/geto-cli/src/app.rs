@@ -11,7 +11,7 @@ use crate::args::{Cli, Command, ConfigArgs, ConnectArgs};
 use crate::printer::Printer;
 use crate::prompt::{self, Terminal};
 use crate::streams::write_stdout;
-use crate::{clean, each, history, hosts, run, trust};
+use crate::{clean, each, history, hosts, run, tasks, trust};
 
 /// Does what the command line asks for and returns what the process ends with.
 pub(crate) fn main() -> ProcessCode {
@@ -33,6 +33,8 @@ pub(crate) fn main() -> ProcessCode {
         Command::Run(args) => Printer::new(&args.output),
         Command::Each(args) => Printer::new(&args.output),
         Command::Hosts(args) => Printer::new(&args.output),
+        Command::Ps(args) if args.json => Printer::for_programs(),
+        Command::Attach(args) => Printer::new(&args.output),
         Command::History(args) if args.json => Printer::for_programs(),
         _ => Printer::plain(),
     };
@@ -52,6 +54,13 @@ fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
         Command::Run(args) => run::run(args, printer),
         Command::Each(args) => each::each(args, printer),
         Command::Hosts(args) => block_on(hosts::hosts(args, printer)),
+        Command::Ps(args) => block_on(tasks::ps(args, printer)),
+        Command::Logs(args) => block_on(tasks::logs(args, printer)),
+        Command::Attach(args) => block_on(tasks::attach(args, printer)),
+        Command::Wait(args) => block_on(tasks::wait(args, printer)),
+        Command::Kill(args) => block_on(tasks::kill(args, printer)),
+        Command::Fetch(args) => block_on(tasks::fetch(args, printer)),
+        Command::Rm(args) => block_on(tasks::remove(args, printer)),
         Command::Trust(args) => block_on(trust::trust(args, printer)),
         Command::History(args) => history::history(args, printer),
         Command::Clean(args) => clean::clean(args, printer),

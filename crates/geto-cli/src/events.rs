@@ -42,7 +42,7 @@ impl Whereabouts {
             let text = match directory {
                 Some(directory) => format!(
                     "task {id} goes on on host `{host}`; its files are in `{directory}`, its \
-                     output and outcome beside it"
+                     output and outcome beside it; `geto attach -H {host} {id}` goes on with it"
                 ),
                 None if *connected => format!(
                     "task {id} was not seen to start on host `{host}`; if it did, it is in \
@@ -194,9 +194,6 @@ pub(crate) fn object(event: Event, script: &str) -> Option<serde_json::Value> {
             json!({ "event": "waiting", "host": host, "message": message, "ahead": ahead })
         }
         Event::Slot { slots, gpus } => {
-            let numbers = |text: &str| -> Vec<u32> {
-                text.split(',').filter_map(|number| number.parse().ok()).collect()
-            };
             json!({ "event": "slot", "slots": numbers(&slots), "gpus": numbers(&gpus) })
         }
         Event::Started { id, host, directory } => {
@@ -219,6 +216,11 @@ pub(crate) fn object(event: Event, script: &str) -> Option<serde_json::Value> {
         Event::Warning(text) => json!({ "event": "warning", "message": text }),
         _ => return None,
     })
+}
+
+/// The numbers of slots or GPUs, which commas part.
+pub(crate) fn numbers(text: &str) -> Vec<u32> {
+    text.split(',').filter_map(|number| number.parse().ok()).collect()
 }
 
 /// Output as an object: text where it is text, else base64.

@@ -3,6 +3,7 @@
 mod app;
 mod args;
 mod clean;
+mod console;
 mod each;
 mod events;
 mod exit;
@@ -16,6 +17,7 @@ mod run;
 mod signals;
 mod streams;
 mod task;
+mod tasks;
 mod trust;
 
 fn main() -> std::process::ExitCode {

@@ -132,6 +132,16 @@ impl Printer {
         }
     }
 
+    /// Says what went wrong without being the end.
+    pub(crate) fn warning_of(self, error: &Error) {
+        let mut texts = vec![error.to_string()];
+        texts.extend(causes(error));
+        match error.hint() {
+            Some(hint) => self.warning_with_hint(&texts.join(": "), hint),
+            None => self.warning(&texts.join(": ")),
+        }
+    }
+
     /// Says what went wrong, why, and what helps. An object stands on stdout, too, with `--json`.
     pub(crate) fn error(self, error: &Error) {
         if self.form == Form::Json {

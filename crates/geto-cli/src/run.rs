@@ -1,24 +1,15 @@
 //! `geto run`.
 
-use std::io;
 use std::path::Path;
 
-use geto::bytes::Bytes;
 use geto::units::{human_bytes, human_duration};
-use geto::{
-    Error, ErrorKind, ExitCode, Fleet, Host, Outcome, Pick, Results, ScriptBody, Task,
-    TransportKind,
-};
+use geto::{Error, ErrorKind, ExitCode, Fleet, Host, Pick, ScriptBody, Task, TransportKind};
 use serde_json::json;
 
 use crate::app::{block_on, fleet, unwritten};
 use crate::args::{PickArg, RunArgs};
-use crate::events::{Follower, Whereabouts, files_line, line, results_object};
-use crate::exit;
-use crate::output::{Output, Stream};
+use crate::console::Console;
 use crate::printer::{Form, Printer};
-use crate::progress::{Progress, Waits};
-use crate::signals::Signals;
 use crate::task::{patience, task};
 
 /// Runs one task on one host.
@@ -50,7 +41,7 @@ async fn candidates(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<V
 }
 
 /// Refuses where files could never be put, before anything is run.
-fn check_into(into: &Path) -> Result<(), Error> {
+pub(crate) fn check_into(into: &Path) -> Result<(), Error> {
     let cause = match fs_err::metadata(into) {
         Ok(metadata) if !metadata.is_dir() => "it is no directory",
         Ok(metadata) if metadata.permissions().readonly() => "it can't be written to",
@@ -80,69 +71,20 @@ async fn execute(
         check_into(into)?;
         run = run.into_dir(into);
     }
-    let whereabouts = Whereabouts::new(run.id(), &name);
-    let output = Output::start();
-    let signals = Signals::catch().map_err(|error| {
-        Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)
-    })?;
     let canceller = run.canceller();
-    // A task of its own: while the output waits for its reader, signals still count.
-    let mut asked_to_end = tokio::spawn(signals.watch(
-        canceller.clone(),
-        output.clone(),
-        true,
-        {
-            let whereabouts = whereabouts.clone();
-            move || whereabouts.is_started()
-        },
-        printer,
-    ));
-    let mut follower = Follower {
-        printer,
-        output: output.clone(),
-        canceller,
-        whereabouts: whereabouts.clone(),
-        progress: Progress::new(printer, &name),
-        script: task.script.name().to_owned(),
-        waits: Waits::default(),
-    };
+    let (mut console, mut follower) =
+        Console::start(run.id(), &name, task.script.name(), canceller, printer)?;
     let running = run.follow(move |event| follower.take(event));
     if args.detach {
-        let detached = tokio::select! {
-            detached = running.detach() => detached?,
-            code = &mut asked_to_end => {
-                whereabouts.tell(printer);
-                return Ok(code.unwrap_or(exit::TERMINATED));
-            }
+        let detached = match console.wait_for(running.detach()).await {
+            Ok(detached) => detached?,
+            Err(code) => return Ok(code),
         };
-        let id = Bytes::from(format!("{}\n", detached.id));
-        output.write(Stream::Stdout, id).and_then(|()| output.finish()).map_err(unwritten)?;
-        return Ok(ExitCode::SUCCESS);
+        return console.print(&format!("{}\n", detached.id));
     }
-    let ended = tokio::select! {
-        ended = async { running.await } => ended,
-        code = &mut asked_to_end => {
-            whereabouts.tell(printer);
-            return Ok(code.unwrap_or(exit::TERMINATED));
-        }
-    };
-    if let Ok(results) = &ended {
-        tell(results, printer, &output);
-        if args.home.keep {
-            whereabouts.tell_kept(printer);
-        }
-    }
-    match (output.finish(), ended) {
-        // What the task ended with says nothing about output that nobody took.
-        (Err(error), _) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit::OUTPUT_GONE),
-        (Err(error), Ok(results)) => {
-            let whole = results.directory.display();
-            Err(Error::new(ErrorKind::Results, "failed to write to stdout")
-                .of_task(results.id)
-                .caused_by(error)
-                .with_hint(format!("all output is in `{whole}`")))
-        }
-        (_, ended) => ended.map(|results| results.outcome.exit_code()),
+    match console.wait_for(async { running.await }).await {
+        Ok(ended) => console.conclude(ended, args.home.keep),
+        Err(code) => Ok(code),
     }
 }
 
@@ -151,33 +93,6 @@ fn pick(args: &RunArgs) -> Pick {
         None | Some(PickArg::Balanced) => Pick::Balanced,
         Some(PickArg::Random) => Pick::Random,
         Some(PickArg::First) => Pick::First,
-    }
-}
-
-/// Says what came home.
-fn tell(results: &Results, printer: Printer, output: &Output) {
-    if printer.form() == Form::Json {
-        // When it can't be written, `finish` tells.
-        drop(output.write(Stream::Stdout, line(&results_object(results))));
-        return;
-    }
-    // Behind all that the task wrote.
-    drop(output.finish());
-    printer.detail(&format!(
-        "ran {} with {} of processor time; sent {}, received {}",
-        human_duration(results.run_time),
-        human_duration(results.cpu_time),
-        human_bytes(results.bytes_sent),
-        human_bytes(results.bytes_received),
-    ));
-    if let Outcome::Lost { reason } = &results.outcome {
-        let message = format!("the end of the task on host `{}` is not known", results.host);
-        let hint = format!("what came home is in `{}`", results.directory.display());
-        printer.error_lines(&message, std::slice::from_ref(reason), Some(&hint));
-    }
-    match &results.files {
-        Some(files) if files.count > 0 => printer.note(&files_line(files)),
-        _ => printer.detail(&format!("output in `{}`", results.directory.display())),
     }
 }
 

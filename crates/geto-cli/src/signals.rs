@@ -15,6 +15,7 @@ pub(crate) struct Signals {
     interrupt: Caught,
     terminate: Caught,
     hangup: Caught,
+    quit: Caught,
 }
 
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl Signals {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
             hangup: catch(SignalKind::hangup())?,
+            quit: catch(SignalKind::quit())?,
         })
     }
 
@@ -50,6 +52,7 @@ impl Signals {
             () = self.interrupt.next() => ExitCode::INTERRUPTED,
             () = self.terminate.next() => exit::TERMINATED,
             () = self.hangup.next() => exit::HANGUP,
+            () = self.quit.next() => exit::QUIT,
         }
     }
 
@@ -82,6 +85,7 @@ impl Signals {
                 }
                 () = self.terminate.next() => break exit::TERMINATED,
                 () = self.hangup.next() => break exit::HANGUP,
+                () = self.quit.next() => break exit::QUIT,
             }
         };
         output.hurry();

@@ -210,6 +210,23 @@ impl Leftover {
     }
 }
 
+/// Removes the directory of a run of `id` whose process is gone, however lately. One that a process
+/// still uses stays.
+pub(crate) fn remove_partial_of_gone(place: &Path, id: TaskId) -> io::Result<()> {
+    let path = place.join(partial_name(id));
+    if !is_directory(&path) {
+        return Ok(());
+    }
+    match lock_stdout(&path) {
+        Some(Some(_lock)) => {
+            let removed = Leftover::Removed(id).path(place);
+            fs_err::rename(&path, &removed)?;
+            remove_tree(&removed)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The name of the directory of a run.
 pub(crate) fn partial_name(id: TaskId) -> String {
     format!(".{id}.partial")
@@ -241,6 +258,12 @@ fn lock_of_gone(path: &Path) -> Option<Option<File>> {
     if age_of(made) < LOCKED_BY {
         return None;
     }
+    lock_stdout(path)
+}
+
+/// Returns the lock of the directory of a run that nobody holds; none in it when there is nothing
+/// yet that could be locked.
+fn lock_stdout(path: &Path) -> Option<Option<File>> {
     match OpenOptions::new().write(true).open(path.join("stdout")) {
         Ok(file) => {
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;

@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use geto::{Error, ExitCode, Fleet, LedgerEntry, LedgerFilter};
 
 use self::object::object;
+pub(crate) use self::object::rfc3339;
 use self::table::table;
+pub(crate) use self::table::{date, ended, lines};
 use crate::app::{configured, unwritten};
 use crate::args::HistoryArgs;
 use crate::exit;

@@ -14,8 +14,8 @@ pub(super) fn object(entry: &LedgerEntry) -> Value {
         "task": entry.id, "script": entry.script,
         "host": entry.host.name, "address": entry.host.address, "directory": entry.directory,
         "state": entry.state(), "error": entry.error.map(geto::ErrorKind::name),
-        "asked": date(entry.asked), "started": entry.started.map(date),
-        "ended": entry.ended.map(date),
+        "asked": rfc3339(entry.asked), "started": entry.started.map(rfc3339),
+        "ended": entry.ended.map(rfc3339),
         "run_time": entry.run_time.map(|time| time.as_secs_f64()),
         "outcome": null,
     });
@@ -33,6 +33,7 @@ pub(super) fn object(entry: &LedgerEntry) -> Value {
     object
 }
 
-fn date(time: Duration) -> Option<String> {
+/// A time of UTC for programs.
+pub(crate) fn rfc3339(time: Duration) -> Option<String> {
     (time::OffsetDateTime::UNIX_EPOCH + time).format(&Rfc3339).ok()
 }

@@ -12,30 +12,47 @@ const TITLES: [&str; 7] = ["TASK", "SCRIPT", "HOST", "STARTED", "OUTCOME", "RUN 
 
 /// Writes entries as a table for people.
 pub(super) fn table(entries: &[LedgerEntry]) -> String {
+    lines(
+        TITLES,
+        entries.iter().map(|entry| {
+            [
+                entry.id.to_string(),
+                printable(entry.script.as_bytes()),
+                printable(entry.host.name.as_bytes()),
+                entry.started.map(date).unwrap_or_default(),
+                outcome(entry),
+                entry.run_time.map(human_duration).unwrap_or_default(),
+                results(entry),
+            ]
+        }),
+    )
+}
+
+/// Lays out rows below their titles.
+pub(crate) fn lines<const N: usize>(
+    titles: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(TITLES);
-    for entry in entries {
-        table.add_row([
-            entry.id.to_string(),
-            printable(entry.script.as_bytes()),
-            printable(entry.host.name.as_bytes()),
-            entry.started.map(date).unwrap_or_default(),
-            outcome(entry),
-            entry.run_time.map(human_duration).unwrap_or_default(),
-            results(entry),
-        ]);
+    table.set_header(titles);
+    table.add_rows(rows);
+    table.lines().map(|line| format!("{}\n", line.trim())).collect()
+}
+
+/// How a script ended, in short.
+pub(crate) fn ended(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Exited { code } => format!("exited {code}"),
+        Outcome::Signalled { signal } => format!("signal {signal}"),
+        outcome => outcome.kind().replace('-', " "),
     }
-    let lines = table.lines();
-    lines.map(|line| format!("{}\n", line.trim())).collect()
 }
 
 fn outcome(entry: &LedgerEntry) -> String {
-    let ended = match &entry.outcome {
-        Some(Outcome::Exited { code }) => Some(format!("exited {code}")),
-        Some(Outcome::Signalled { signal }) => Some(format!("signal {signal}")),
-        _ => None,
-    };
+    let is_own =
+        |outcome: &&Outcome| matches!(outcome, Outcome::Exited { .. } | Outcome::Signalled { .. });
+    let ended = entry.outcome.as_ref().filter(is_own).map(ended);
     match (ended, entry.error) {
         (Some(ended), None) => ended,
         (Some(ended), Some(ErrorKind::Results)) => format!("{ended}, not whole"),
@@ -56,7 +73,7 @@ fn results(entry: &LedgerEntry) -> String {
 }
 
 /// A time on the user's clock; of UTC, with a `Z`, where that can't be known.
-fn date(time: Duration) -> String {
+pub(crate) fn date(time: Duration) -> String {
     let time = OffsetDateTime::UNIX_EPOCH + time;
     let (time, zone) = match UtcOffset::local_offset_at(time) {
         Ok(offset) => (time.to_offset(offset), ""),

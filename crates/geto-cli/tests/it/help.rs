@@ -5,7 +5,24 @@ use crate::support::World;
 #[test]
 fn help_says_all_there_is() {
     let world = World::new();
-    for command in ["", "run", "each", "hosts", "trust", "history", "clean", "completions"] {
+    let commands = [
+        "",
+        "run",
+        "each",
+        "hosts",
+        "ps",
+        "logs",
+        "attach",
+        "wait",
+        "kill",
+        "fetch",
+        "rm",
+        "trust",
+        "history",
+        "clean",
+        "completions",
+    ];
+    for command in commands {
         let words: Vec<&str> =
             [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let mut command_line = world.command(&words);

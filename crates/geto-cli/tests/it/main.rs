@@ -5,6 +5,7 @@
 mod clean;
 mod deps;
 mod docs;
+mod durable;
 mod each;
 mod ending;
 mod fleet;

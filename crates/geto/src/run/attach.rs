@@ -17,6 +17,7 @@ use super::finish::Destination;
 use super::link::Link;
 use super::store::Store;
 use super::{Canceller, Event, RECONNECT, Results};
+use crate::clean::remove_partial_of_gone;
 use crate::{Error, ErrorKind, Fleet};
 
 /// Which part of the output is wanted of a task that was started before.
@@ -176,6 +177,12 @@ impl<'a> Attach<'a> {
     }
 
     async fn execute(mut self) -> Result<Results, Error> {
+        // A geto that was killed has left what it had brought; the host has all of it.
+        let place = self.fleet.local_work_path();
+        remove_partial_of_gone(place, self.id).map_err(|error| {
+            let message = format!("failed to clear up in `{}`", place.display());
+            Error::new(ErrorKind::Local, message).of_task(self.id).caused_by(error)
+        })?;
         let store = Store::create(self.fleet.local_work_path(), self.id, self.max_results)?;
         let destination =
             Destination { into: self.into.take(), overwrite: self.overwrite, keep: self.keep };

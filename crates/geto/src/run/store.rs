@@ -113,9 +113,13 @@ impl Store {
         };
         let (stdout, stderr) = make().map_err(|error| {
             let shown = partial.display();
+            let hint = match error.kind() {
+                io::ErrorKind::AlreadyExists => "another geto brings them home: wait for its end",
+                _ => "set `local_work_path` in geto.ini",
+            };
             Error::new(ErrorKind::Local, format!("failed to make `{shown}` for the results"))
                 .caused_by(error)
-                .with_hint("set `local_work_path` in geto.ini")
+                .with_hint(hint)
         })?;
         let last = local_work_path.join(id.to_string());
         let partial = Arc::new(Partial { path: partial, done: AtomicBool::new(false) });

@@ -1,5 +1,7 @@
 //! The command line, as clap reads it.
 
+mod tasks;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use geto::units::{parse_duration, parse_size};
+
+pub(crate) use self::tasks::{
+    AttachArgs, FetchArgs, KillArgs, LogsArgs, ManyArgs, OneArgs, PsArgs, RemoveArgs, WaitArgs,
+};
 
 /// Run a script on another machine as if it ran here
 #[derive(Debug, Parser)]
@@ -58,6 +64,35 @@ pub(crate) enum Command {
     /// Hosts that answer come first. All are asked at the same time. Ends with 1 when a host is
     /// down.
     Hosts(HostsArgs),
+    /// List the tasks on the hosts: those that run, that wait, and that have ended and were kept
+    ///
+    /// Shows the tasks of the login user from whatever machine they were started. All hosts are
+    /// asked at the same time. Ends with 1 when a host is down.
+    Ps(PsArgs),
+    /// Print what a task has written
+    Logs(LogsArgs),
+    /// Go on with a task as if `geto run` had never stopped
+    ///
+    /// Streams the output of the task, from its beginning, and ends with its exit code; its files
+    /// come home. Ctrl-C ends the task; Ctrl-\ leaves it. The host keeps the task when another
+    /// machine has started it.
+    #[command(after_long_help = RUN_EXIT_CODES)]
+    Attach(AttachArgs),
+    /// Wait until tasks have ended
+    ///
+    /// Prints nothing. Ends with the exit code of the task; of several with 0 when all ended with
+    /// 0, else with 1.
+    Wait(WaitArgs),
+    /// End tasks, with all their processes
+    ///
+    /// What they have written stays on their hosts until it is fetched or removed.
+    Kill(KillArgs),
+    /// Bring home what there is of tasks, also of one that runs
+    ///
+    /// The host keeps them, so it can be done again.
+    Fetch(FetchArgs),
+    /// Remove tasks that have ended, with their results, from their hosts
+    Rm(RemoveArgs),
     /// Learn the keys of hosts
     ///
     /// Fetches the host keys, shows their fingerprints, asks, and adds them to known_hosts. Compare

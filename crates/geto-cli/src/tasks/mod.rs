@@ -1,0 +1,43 @@
+//! Tasks that were started before: `geto ps`, `attach`, `logs`, `wait`, `kill`, `fetch` and `rm`.
+
+mod attach;
+mod find;
+mod logs;
+mod many;
+mod object;
+mod ps;
+mod table;
+
+use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, TaskId};
+
+pub(crate) use self::attach::attach;
+pub(crate) use self::logs::logs;
+pub(crate) use self::many::{fetch, kill, remove, wait};
+pub(crate) use self::ps::ps;
+use crate::printer::Printer;
+use crate::signals::Signals;
+
+/// Does `work` until a signal asks geto to end.
+async fn until_signal(
+    work: impl Future<Output = Result<ExitCode, Error>>,
+) -> Result<ExitCode, Error> {
+    let signals = Signals::catch().map_err(|error| {
+        Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)
+    })?;
+    tokio::select! {
+        ended = Box::pin(work) => ended,
+        code = signals.any() => Ok(code),
+    }
+}
+
+/// Notes in the ledger what became of a task. No failure of the ledger is one of the command.
+fn record(fleet: &Fleet, id: TaskId, end: &LedgerEnd, printer: Printer) {
+    let recorded = match fleet.ledger() {
+        Ok(Some(ledger)) => ledger.record_end(id, end),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = recorded {
+        printer.warning_of(&error);
+    }
+}

@@ -1,0 +1,263 @@
+//! Tasks that outlive the geto that started them.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Stdio};
+
+use geto_testkit::{Ran, Server, Sshd};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::{World, entries};
+
+/// A server, and an origin that knows it.
+struct Durable {
+    world: World,
+    server: Server,
+}
+
+impl Durable {
+    fn new() -> Self {
+        let world = World::new();
+        let server = Sshd::builder().name("server1").start();
+        world.env.use_servers(&[&server]);
+        Self { world, server }
+    }
+
+    /// A script that says `up`, waits for a gate and ends with 4.
+    fn line(&self, gate: &str) -> String {
+        let gate = self.world.env.cwd().join(gate);
+        let gate = gate.display();
+        format!(
+            "echo up; echo e >&2; echo x >f; until [ -e '{gate}' ]; do sleep 0.02; done; echo down; exit 4"
+        )
+    }
+
+    fn open(&self, gate: &str) {
+        self.world.env.file(gate, "");
+    }
+
+    /// Starts a task and leaves it; returns its id once it has written its first line.
+    fn leave(&self, name: &str) -> String {
+        let ran = self.world.geto(&["run", "-q", "-D", "-n", name, "-c", &self.line(name)]);
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        let id = ran.text().trim_end().to_owned();
+        let err = self.directory(&id).join("dir/f");
+        while fs_err::read(&err).unwrap_or_default() != b"x\n" {
+            std::thread::yield_now();
+        }
+        id
+    }
+
+    fn directory(&self, id: &str) -> PathBuf {
+        let machines = entries(&self.server.inside("~/.cache/geto"));
+        let [machine] = &machines[..] else { panic!("{machines:?}") };
+        machine.join("tasks").join(id)
+    }
+
+    fn geto(&self, args: &[&str]) -> Ran {
+        self.world.geto(args)
+    }
+
+    /// `geto` on a machine that has started nothing.
+    fn elsewhere(&self, args: &[&str]) -> Ran {
+        let mut command = self.world.command(args);
+        command.env("XDG_STATE_HOME", self.world.env.cwd().join("elsewhere"));
+        self.world.env.run(&mut command)
+    }
+
+    fn tasks(&self) -> Vec<Value> {
+        let ran = self.geto(&["ps", "--json"]);
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Starts `geto`, and waits for the line `up`.
+    fn up(&self, args: &[&str]) -> (Child, BufReader<ChildStdout>) {
+        let mut child = self.world.start(args);
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        (child, stdout)
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// What a child said until its end.
+fn end(mut child: Child, mut stdout: BufReader<ChildStdout>) -> (Option<i32>, String, String) {
+    let (mut out, mut err) = (String::new(), String::new());
+    stdout.read_to_string(&mut out).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (child.wait().unwrap().code(), out, err)
+}
+
+#[test]
+fn a_task_that_was_left_is_listed_and_attached_to() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let ran = durable.elsewhere(&["ps"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let table = ran.text();
+    let words: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[0].join(" "), "TASK SCRIPT HOST STATE SLOT STARTED RUN TIME CPU TIME ORIGIN");
+    assert_eq!(words[1][..5], [&*id, "job", "server1", "running", "1"]);
+    assert!(words[1].last().unwrap().contains('@'), "{table}");
+    let [task] = &durable.tasks()[..] else { panic!() };
+    assert_eq!((&task["task"], &task["state"]), (&Value::from(&*id), &"running".into()));
+    durable.open("job");
+    let ran = durable.geto(&["attach", "job"]);
+    assert_eq!((ran.code(), ran.text().as_str()), (4, "up\ndown\n"), "{ran:?}");
+    assert_eq!(ran.stderr, "e\ngeto: 1 file, 2 bytes in `$XDG_STATE_HOME/geto/<id>/files`\n");
+    // Who started it has removed it.
+    assert_eq!(durable.tasks(), Vec::<Value>::new());
+    let ran = durable.geto(&["history", "--json", &id]);
+    let entry: Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!((&entry["code"], &entry["on_host"]), (&4.into(), &false.into()));
+}
+
+#[test]
+fn another_origin_attaches_and_leaves_the_task_on_its_host() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    durable.open("job");
+    let ran = durable.elsewhere(&["attach", "-q", &id[..8]]);
+    assert_eq!((ran.code(), ran.text().as_str()), (4, "up\ndown\n"), "{ran:?}");
+    assert_eq!(durable.tasks()[0]["state"], "ended");
+    let ran = durable.elsewhere(&["attach", "-q", "--rm", "-H", "server1", &id]);
+    assert_eq!(ran.code(), 4, "{ran:?}");
+    assert_eq!(durable.tasks(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_geto_that_was_killed_is_gone_on_for() {
+    let durable = Durable::new();
+    let (mut child, _stdout) = durable.up(&["run", "-n", "job", "-c", &durable.line("gate")]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    durable.open("gate");
+    let ran = durable.geto(&["attach", "-q", "--last"]);
+    assert_eq!((ran.code(), ran.text().as_str()), (4, "up\ndown\n"), "{ran:?}");
+    let names: Vec<_> = entries(&durable.world.local_work_path());
+    assert!(!names.iter().any(|path| path.display().to_string().contains("partial")), "{names:?}");
+}
+
+#[test]
+fn quit_leaves_a_task_and_interrupt_ends_it() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let (child, stdout) = durable.up(&["attach", "-q", "job"]);
+    signal(&child, Signal::QUIT);
+    let (code, _, said) = end(child, stdout);
+    assert_eq!(code, Some(131), "{said}");
+    assert!(said.contains(&format!("`geto attach -H server1 {id}` goes on with it")), "{said}");
+    assert_eq!(durable.tasks()[0]["state"], "running");
+    let (child, stdout) = durable.up(&["attach", "-q", "-H", "server1", &id]);
+    signal(&child, Signal::INT);
+    let (code, out, said) = end(child, stdout);
+    assert_eq!((code, &*out), (Some(130), ""), "{said}");
+    assert_eq!(durable.tasks(), Vec::<Value>::new());
+}
+
+#[test]
+fn tasks_are_ended_and_removed() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let ran = durable.geto(&["rm", "job"]);
+    assert_eq!(ran.code(), 125, "{ran:?}");
+    assert!(ran.stderr.contains("`geto kill <id>` ends it"), "{ran:?}");
+    let ran = durable.elsewhere(&["kill", &id]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert!(ran.stderr.contains("task <id> (`job`) on host `server1`: "), "{ran:?}");
+    assert_eq!(durable.tasks()[0]["outcome"], "cancelled");
+    let ran = durable.geto(&["rm", "--finished", "--older-than", "7d"]);
+    assert_eq!((ran.code(), &*ran.stderr), (0, "geto: there is no such task to remove\n"));
+    let ran = durable.geto(&["rm", "--finished"]);
+    assert_eq!(
+        (ran.code(), &*ran.stderr),
+        (0, "geto: removed task <id> (`job`) on host `server1`\n")
+    );
+    assert_eq!(durable.tasks(), Vec::<Value>::new());
+}
+
+#[test]
+fn words_that_mean_nothing_or_too_much_are_errors() {
+    let durable = Durable::new();
+    let ids = [durable.leave("job"), durable.leave("job")];
+    for ran in [durable.geto(&["kill", "job"]), durable.elsewhere(&["kill", "job"])] {
+        assert_eq!(ran.code(), 2, "{ran:?}");
+        assert!(ran.stderr.contains("`job` may be one of 2 tasks"), "{ran:?}");
+        assert_eq!(ran.stderr.matches("(`job`) on host `server1`").count(), 2, "{ran:?}");
+    }
+    let ran = durable.geto(&["attach", "nothing"]);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert!(ran.stderr.contains("there is no task `nothing`"), "{ran:?}");
+    assert_eq!(durable.geto(&["kill", &ids[0], &ids[1]]).code(), 0);
+}
+
+#[test]
+fn a_host_that_is_down_is_a_warning() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let ran = durable.geto(&["ps", "-H", "server1,127.0.0.1:1"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.text().contains(&id) && ran.stderr.contains("geto: warning: "), "{ran:?}");
+    assert_eq!(durable.geto(&["kill", "--all"]).code(), 0);
+}
+
+#[test]
+fn output_is_printed_while_a_task_runs_and_when_its_results_are_home() {
+    let durable = Durable::new();
+    durable.leave("job");
+    assert_eq!(durable.geto(&["logs", "job"]).text(), "up\n");
+    assert_eq!(durable.elsewhere(&["logs", "--stderr", "job"]).text(), "e\n");
+    let (child, stdout) = durable.up(&["logs", "-f", "job"]);
+    durable.open("job");
+    let (code, out, said) = end(child, stdout);
+    assert_eq!((code, &*out), (Some(0), "down\n"), "{said}");
+    assert_eq!(durable.geto(&["attach", "-q", "job"]).code(), 4);
+    assert_eq!(durable.geto(&["logs", "-n", "1", "job"]).text(), "down\n");
+    assert_eq!(durable.geto(&["logs", "--stderr", "job"]).text(), "e\n");
+}
+
+#[test]
+fn tasks_are_waited_for() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let mut command = durable.world.command(&["wait", &id]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    durable.open("job");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(4), vec![], vec![]));
+    let ran = durable.geto(&["run", "-q", "-D", "-n", "good", "-c", "true"]);
+    let good = ran.text().trim_end().to_owned();
+    assert_eq!(durable.geto(&["wait", &good]).code(), 0);
+    assert_eq!(durable.geto(&["wait", &good, &id]).code(), 1);
+}
+
+#[test]
+fn what_there_is_of_a_task_is_fetched_again_and_again() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    for _ in 0..2 {
+        let ran = durable.geto(&["fetch", "job", "--into", "out", "--overwrite"]);
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        assert!(ran.stderr.contains("still runs: this is what there is\n"), "{ran:?}");
+        assert_eq!(fs_err::read(durable.world.env.cwd().join("out/f")).unwrap(), b"x\n");
+    }
+    let ran = durable.geto(&["fetch", &id, "--bring", "nothing*"]);
+    assert!(ran.stderr.contains("output in `"), "{ran:?}");
+    durable.open("job");
+    assert_eq!(durable.geto(&["wait", &id]).code(), 4);
+    let ran = durable.geto(&["fetch", "--all"]);
+    assert_eq!(
+        (ran.code(), &*ran.stderr),
+        (0, "geto: 1 file, 2 bytes in `$XDG_STATE_HOME/geto/<id>/files`\n")
+    );
+    assert_eq!(durable.tasks()[0]["state"], "ended");
+}
