@@ -159,7 +159,7 @@ pub(crate) fn has_no_results(place: &Path, id: TaskId) -> bool {
 /// Takes the name away first: whoever is stopped in between leaves no half of a result.
 fn remove_result(place: &Path, id: TaskId) -> io::Result<()> {
     let leftover = Leftover::Removed(id);
-    match fs_err::rename(place.join(id.to_string()), leftover.path(place)) {
+    match take_away(&place.join(id.to_string()), &leftover.path(place)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed?,
     }
@@ -202,7 +202,7 @@ impl Leftover {
                 // Held until it is gone. Whoever has it by now keeps the directory.
                 let Some(lock) = lock_of_gone(&path) else { return Ok(()) };
                 let removed = Self::Removed(*id).path(place);
-                fs_err::rename(&path, &removed)?;
+                take_away(&path, &removed)?;
                 (removed, Some(lock))
             }
         };
@@ -220,7 +220,7 @@ pub(crate) fn remove_partial_of_gone(place: &Path, id: TaskId) -> io::Result<()>
     match lock_stdout(&path) {
         Some(Some(_lock)) => {
             let removed = Leftover::Removed(id).path(place);
-            fs_err::rename(&path, &removed)?;
+            take_away(&path, &removed)?;
             remove_tree(&removed)
         }
         _ => Ok(()),
@@ -289,8 +289,15 @@ fn bytes_below(path: &Path) -> u64 {
     files.filter(std::fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
 }
 
-/// Removes a directory, also when a script left directories in it that can't be written to.
-fn remove_tree(path: &Path) -> io::Result<()> {
+/// Gives a directory the name of one that is being removed. What is left of another such goes first.
+pub(crate) fn take_away(path: &Path, removed: &Path) -> io::Result<()> {
+    remove_tree(removed)?;
+    fs_err::rename(path, removed)
+}
+
+/// Removes a directory, also when a script left directories in it that can't be written to. It is
+/// no error when there is none.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     let removed = match fs_err::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(path)?;

@@ -3,7 +3,9 @@
 use std::io;
 
 use geto::text::printable;
-use geto::{Error, ErrorKind, Fleet, Host, HostTask, LedgerEntry, LedgerHost, TaskId, TaskState};
+use geto::{
+    Error, ErrorKind, Fleet, Host, HostTask, LedgerEntry, LedgerHost, Outcome, TaskId, TaskState,
+};
 use tokio::task::JoinSet;
 
 use crate::args::{ManyArgs, OneArgs};
@@ -135,7 +137,9 @@ impl<'a> Finder<'a> {
             return Ok(Found { id, host: host.clone(), script, entry, listed: None });
         }
         let listed = self.listed().await?;
-        let like = listed.iter().filter(|found| found.id.to_string().starts_with(word));
+        // Nothing is the beginning of every id.
+        let is_like = |found: &&Found| !word.is_empty() && found.id.to_string().starts_with(word);
+        let like = listed.iter().filter(is_like);
         let mut found: Vec<Found> = like.cloned().collect();
         if found.is_empty() {
             found = listed.iter().filter(|found| found.script == word).cloned().collect();
@@ -217,6 +221,12 @@ impl Found {
     /// Whether its host says that it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.listed.as_ref().is_some_and(|task| task.state == TaskState::Ended)
+    }
+
+    /// How it ended, when its results are home and its host does not have it any more.
+    pub(super) fn home(&self) -> Option<Outcome> {
+        let entry = self.entry.as_ref().filter(|entry| entry.on_host == Some(false))?;
+        entry.outcome.clone()
     }
 
     /// What people call it.

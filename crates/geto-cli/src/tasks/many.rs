@@ -21,6 +21,9 @@ pub(crate) async fn wait(args: &WaitArgs, printer: Printer) -> Result<ExitCode, 
         let tasks = args.tasks.find(&mut Finder::new(&fleet, &args.tasks.hosts, printer)).await?;
         let reconnect = args.link.reconnect;
         let ended = at_once(&fleet, tasks, move |fleet, found| async move {
+            if let Some(outcome) = found.home() {
+                return Ok(Some(outcome));
+            }
             let mut attach = fleet.attach(found.host, found.id);
             if let Some(time) = reconnect {
                 attach = attach.reconnect(time);

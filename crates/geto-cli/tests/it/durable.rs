@@ -197,7 +197,12 @@ fn words_that_mean_nothing_or_too_much_are_errors() {
     let ran = durable.geto(&["attach", "nothing"]);
     assert_eq!(ran.code(), 2, "{ran:?}");
     assert!(ran.stderr.contains("there is no task `nothing`"), "{ran:?}");
-    assert_eq!(durable.geto(&["kill", &ids[0], &ids[1]]).code(), 0);
+    // Not even the only one.
+    assert_eq!(durable.geto(&["kill", &ids[0]]).code(), 0);
+    assert_eq!(durable.geto(&["rm", &ids[0]]).code(), 0);
+    let ran = durable.elsewhere(&["kill", ""]);
+    assert!(ran.code() == 2 && ran.stderr.contains("there is no task ``"), "{ran:?}");
+    assert_eq!(durable.geto(&["kill", &ids[1]]).code(), 0);
 }
 
 #[test]
@@ -238,6 +243,27 @@ fn tasks_are_waited_for() {
     let good = ran.text().trim_end().to_owned();
     assert_eq!(durable.geto(&["wait", &good]).code(), 0);
     assert_eq!(durable.geto(&["wait", &good, &id]).code(), 1);
+    // The ledger knows of those that are home.
+    assert_eq!(durable.geto(&["attach", "-q", &id]).code(), 4);
+    assert_eq!(durable.tasks().len(), 1);
+    assert_eq!(durable.geto(&["wait", &id]).code(), 4);
+}
+
+#[test]
+fn what_a_killed_replacement_left_does_not_stand_in_the_way() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let fetch = || assert_eq!(durable.geto(&["fetch", "job"]).code(), 0);
+    fetch();
+    let place = durable.world.local_work_path();
+    for name in [format!(".{id}.removed"), format!(".{id}.partial")] {
+        fs_err::create_dir_all(place.join(&name).join("files/d")).unwrap();
+        fs_err::write(place.join(&name).join("stdout"), "half").unwrap();
+    }
+    fetch();
+    assert_eq!(durable.world.results(), [place.join(&id)]);
+    assert_eq!(fs_err::read(place.join(&id).join("stdout")).unwrap(), b"up\n");
+    assert_eq!(durable.geto(&["kill", &id]).code(), 0);
 }
 
 #[test]

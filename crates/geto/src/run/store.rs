@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use fs_err::File;
 use geto_core::TaskId;
 
-use crate::clean::{lock_partial, partial_name};
+use crate::clean::{lock_partial, partial_name, remove_tree, take_away};
 use crate::results::sync_tree;
 use crate::{Error, ErrorKind};
 
@@ -171,11 +171,12 @@ impl Store {
             fs_err::write(partial.path.join("outcome.json"), outcome)?;
             sync_tree(&partial.path)?;
             if replace && last.exists() {
-                // One of the two is whole at any moment.
-                let old = partial.path.with_extension("old");
-                fs_err::rename(&last, &old)?;
+                // One of the two is whole at any moment. Whoever is stopped in between leaves what
+                // is cleaned up, here or later.
+                let old = partial.path.with_extension("removed");
+                take_away(&last, &old)?;
                 fs_err::rename(&partial.path, &last)?;
-                fs_err::remove_dir_all(&old)?;
+                remove_tree(&old)?;
             } else {
                 fs_err::rename(&partial.path, &last)?;
             }
