@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use geto::units::parse_duration;
 
-use super::{ConnectArgs, LinkArgs, OutputArgs};
+use super::{ConnectArgs, LinkArgs, OutputArgs, some_time};
 
 /// `geto ps`.
 #[derive(Debug, Args)]
@@ -19,6 +19,17 @@ pub(crate) struct PsArgs {
     /// Print an object a line (see docs/json.md)
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Ask again and again until Ctrl-C, a table each time [default: every 2 s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = some_time,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2s"
+    )]
+    pub(crate) watch: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use self::object::object;
 use self::table::{Listing, Row, State};
+pub(crate) use self::watch::draw;
 use crate::app::{fleet, unwritten};
 use crate::args::HostsArgs;
 use crate::exit;

@@ -1,5 +1,6 @@
 //! `geto hosts --watch`.
 
+use std::io;
 use std::time::Duration;
 
 use geto::{Error, ExitCode, Fleet, Host, HostStatus, Observer};
@@ -121,16 +122,7 @@ impl Screen<'_> {
             return Ok(());
         }
         let table = self.table(round, printer.is_verbose());
-        let stdout = rustix::stdio::stdout();
-        let text = match termios::isatty(stdout).then(|| termios::tcgetwinsize(stdout)) {
-            // Each question is asked once, and the table is drawn again soon.
-            Some(_) if is_asking() => return Ok(()),
-            Some(Ok(size)) => in_place(&table, size.ws_row.into(), size.ws_col.into()),
-            _ if self.drawn => format!("\n{table}"),
-            _ => table,
-        };
-        self.drawn = true;
-        Ok(write_stdout(text.as_bytes())?)
+        Ok(draw(&table, &mut self.drawn)?)
     }
 
     /// The hosts that are ready, those that are waited for, and the others.
@@ -159,6 +151,21 @@ fn state(heard: Option<&Heard>, round: u64) -> State<'_> {
         Some(heard) if heard.answer.is_ready() && heard.round + 1 < round => State::Waiting,
         Some(heard) => heard.answer.state(),
     }
+}
+
+/// Shows a table in place of the one before it, and behind it where stdout is no terminal; `drawn`
+/// is whether there was one. Nothing is drawn over a question.
+pub(crate) fn draw(table: &str, drawn: &mut bool) -> io::Result<()> {
+    let stdout = rustix::stdio::stdout();
+    let text = match termios::isatty(stdout).then(|| termios::tcgetwinsize(stdout)) {
+        // Each question is asked once, and the table is drawn again soon.
+        Some(_) if is_asking() => return Ok(()),
+        Some(Ok(size)) => in_place(table, size.ws_row.into(), size.ws_col.into()),
+        _ if *drawn => format!("\n{table}"),
+        _ => table.to_owned(),
+    };
+    *drawn = true;
+    write_stdout(text.as_bytes())
 }
 
 /// Draws over what a terminal of that many lines and columns shows; what has no room is left out.

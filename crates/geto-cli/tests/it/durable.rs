@@ -216,6 +216,24 @@ fn a_host_that_is_down_is_a_warning() {
 }
 
 #[test]
+fn tasks_are_watched_until_an_interrupt() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    let mut child = durable.world.start(&["ps", "--watch=1s"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut table =
+        || -> Vec<String> { lines.by_ref().take_while(|line| !line.is_empty()).collect() };
+    let first = table();
+    assert!(first[0].starts_with("TASK ") && first[1].contains(" running "), "{first:?}");
+    durable.open("job");
+    while !table()[1].contains(" exited 4 ") {}
+    assert_eq!(durable.geto(&["rm", &id]).code(), 0);
+    while table().len() != 1 {}
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn output_is_printed_while_a_task_runs_and_when_its_results_are_home() {
     let durable = Durable::new();
     durable.leave("job");
