@@ -268,6 +268,19 @@ fn tasks_are_waited_for() {
 }
 
 #[test]
+fn results_that_another_process_brings_home_are_left_to_it() {
+    let durable = Durable::new();
+    durable.leave("job");
+    let (child, stdout) = durable.up(&["attach", "-q", "job"]);
+    let ran = durable.geto(&["fetch", "job"]);
+    assert_eq!(ran.code(), 125, "{ran:?}");
+    assert!(ran.stderr.contains("another geto brings them home"), "{ran:?}");
+    durable.open("job");
+    let (code, out, said) = end(child, stdout);
+    assert_eq!((code, &*out), (Some(4), "down\n"), "{said}");
+}
+
+#[test]
 fn what_a_killed_replacement_left_does_not_stand_in_the_way() {
     let durable = Durable::new();
     let id = durable.leave("job");
