@@ -60,6 +60,8 @@ pub(super) enum Until {
 /// How far the exchange has come, as far as one can know here.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
+    /// How many sessions there were.
+    pub(super) sessions: u32,
     /// How often the task was sent.
     pub(super) sends: u32,
     /// The last word of the request may have reached the host: it may have started the task.
@@ -161,10 +163,19 @@ impl Execution<'_> {
             let error = match Box::pin(self.converse(link, step)).await {
                 Ok(Turn::Done(done)) => return Ok(done),
                 Ok(Turn::Go(next)) => {
+                    if self.progress.sends > 1 {
+                        // Neither the one nor the other holds: not as fast as the host allows.
+                        let error = Error::new(ErrorKind::Host, "the task is sent again and again");
+                        let rested = link.rest(&error.on_host(&self.host.name)).await;
+                        rested.map_err(|error| self.given_up(error))?;
+                    }
                     step = next;
                     continue;
                 }
-                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Final(error)) => match self.progress.ended.take() {
+                    None => return Err(error),
+                    Some(report) => return Ok(self.half(report, error).await),
+                },
                 Err(Failure::Link(error)) => error,
             };
             let mut cancel = self.cancel.clone();
@@ -174,22 +185,27 @@ impl Execution<'_> {
                 () = cancelled(&mut cancel), if is_unsent => return Err(self.cancelled()),
             };
             if let Err(error) = again {
-                let Some(report) = self.progress.ended.take() else {
-                    return Err(self.given_up(error));
+                return match self.progress.ended.take() {
+                    None => Err(self.given_up(error)),
+                    Some(report) => Ok(self.half(report, error).await),
                 };
-                // Output and outcome are here.
-                let error = self.results_error(error);
-                files::drop_partial(self).await;
-                return Ok(Done::Ended(Box::new(self.ended(report, Err(error), None))));
             }
             step = Step::Attach;
         }
+    }
+
+    /// Output and outcome are here, and the files will not come.
+    async fn half(&mut self, report: Option<EndReport>, error: Error) -> Done {
+        let error = self.results_error(error);
+        files::drop_partial(self).await;
+        Done::Ended(Box::new(self.ended(report, Err(error), None)))
     }
 
     /// One session, opened in another way where start-up files read what was meant for geto.
     async fn converse(&mut self, link: &mut Link<'_>, step: Step) -> Result<Turn, Failure> {
         let is_first = self.progress.begun.is_none();
         self.progress.begun.get_or_insert_with(|| (Instant::now(), SystemTime::now()));
+        self.progress.sessions += 1;
         for opening in Opening::ALL {
             let given = self.order.as_mut().and_then(|order| order.session.take());
             let mut session = match given {
@@ -215,7 +231,10 @@ impl Execution<'_> {
             self.progress.bytes_received += session.received();
             match turn? {
                 (Said::Again, _) => {
-                    self.progress.sent = false;
+                    // Nothing that this session was sent was run. An earlier one may have.
+                    if self.progress.sessions == 1 {
+                        self.progress.sent = false;
+                    }
                     let noise = "start-up files of the login shell read from their input";
                     (self.follow)(Event::Warning(format!("{noise} on host `{}`", self.host.name)));
                 }
@@ -257,7 +276,12 @@ impl Execution<'_> {
         if !matches!(said, Said::Ended(_) | Said::SoFar) {
             return Ok((said, Ok(None)));
         }
-        match files::receive(self, session).await {
+        let before = self.unpacking.as_ref().map(Unpacking::bytes);
+        let received = files::receive(self, session).await;
+        if self.unpacking.as_ref().map(Unpacking::bytes) > before {
+            link.progresses();
+        }
+        match received {
             Ok(files) => Ok((said, Ok(files))),
             Err(Failure::Final(error)) => Ok((said, Err(error))),
             Err(failure) => Err(failure),
@@ -291,8 +315,11 @@ impl Execution<'_> {
         link: &mut Link<'_>,
     ) -> Result<Said, Failure> {
         let order = self.order.as_ref().expect("only who has an order sends");
+        if self.progress.cancelled {
+            // The host has just said that nothing was started.
+            return Err(self.cancelled().into());
+        }
         self.progress.sends += 1;
-        self.progress.sent = false;
         let attempt = format!("{:016x}", random()?);
         order.request(session, self.host, self.id, &attempt, spooled).await;
         let upload = order.upload(session, self.host, spooled);

@@ -113,7 +113,10 @@ async fn large(execution: &mut Execution<'_>, session: &mut Session) -> Result<(
         match session.raw().await {
             Ok(Some(bytes)) => wanted = unpacking.feed(bytes, execution).await,
             Ok(None) => break Ok(()),
-            Err(error) => break Err(execution.results_error(error)),
+            Err(error) if session.is_slow() && execution.progress.sessions > 1 => {
+                break Err(Failure::Link(error));
+            }
+            Err(error) => break Err(execution.results_error(error).into()),
         }
         if !wanted {
             break Ok(());
@@ -148,6 +151,11 @@ pub(super) struct Unpacking {
 }
 
 impl Unpacking {
+    /// How much of the archive has come.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     fn start(execution: &Execution<'_>, is_large: bool) -> Result<Self, Error> {
         let Some(store) = &execution.store else {
             return Err(execution.results_error(

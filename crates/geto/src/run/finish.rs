@@ -112,7 +112,7 @@ impl Execution<'_> {
         let failed =
             |message: &str| Error::new(ErrorKind::Results, message).on_host(&self.host.name);
         let files = std::mem::replace(&mut ended.files, Ok(None))?;
-        if let Some(reason) = &ended.damaged {
+        if let Some(reason) = ended.damaged.as_ref().filter(|_| !ended.is_running) {
             return Err(failed("failed to bring all files").caused_by(reason.clone()));
         }
         match &ended.report {
@@ -167,6 +167,9 @@ impl Execution<'_> {
         {
             let left = printable(report.left.as_bytes());
             warnings.push(format!("processes of the task could not be ended: {left}"));
+        }
+        if let (true, Some(reason)) = (ended.is_running, &ended.damaged) {
+            warnings.push(format!("not all files could be read while the task runs: {reason}"));
         }
         let count = match &ended.files {
             Ok(Some(files)) => files.unpacked.files,
@@ -237,7 +240,7 @@ impl Execution<'_> {
             let transport = Arc::clone(link.transport());
             match self.remove(session, || transport.bytes_sent()).await {
                 Err(error) if error.kind() == ErrorKind::Lost => {
-                    link.again(error, &mut self.follow).await?;
+                    link.once().await.map_err(|_unreachable| error)?;
                 }
                 removed => return removed.map(drop),
             }

@@ -40,7 +40,7 @@ impl Execution<'_> {
                 biased;
                 () = cancelled(&mut self.cancel), if !self.progress.cancelled => {
                     self.progress.cancelled = true;
-                    if self.order.is_some() && !self.progress.sent {
+                    if is_uploading || (self.order.is_some() && !self.progress.sent) {
                         return Err(self.cancelled().into());
                     }
                     session.cancel().await;
@@ -56,17 +56,26 @@ impl Execution<'_> {
                     (self.follow)(Event::Sending { bytes, total });
                     continue;
                 }
-                next = session.next() => next.map_err(|error| self.broken(error))?,
+                next = session.next() => match next {
+                    Ok(next) => next,
+                    // A host that has just been started may hang; the task is elsewhere in it.
+                    Err(error) if session.is_slow() && self.progress.sessions > 1 => {
+                        return Err(Failure::Link(error));
+                    }
+                    Err(error) => return Err(self.broken(error).into()),
+                },
             };
             let reply = match next {
                 Next::Again => return Ok(Said::Again),
                 Next::End(status) => {
                     let error = session.error(self.lost_kind(), "the link broke");
                     // A login shell that runs nothing does so the next time, too.
-                    return Err(match (status, session.is_greeted() || self.is_known()) {
-                        (Some(_), false) => Failure::Final(self.shut_out(session)),
-                        _ => Failure::Link(error),
-                    });
+                    return Err(
+                        match (status, session.is_greeted() || self.progress.sessions > 1) {
+                            (Some(_), false) => Failure::Final(self.shut_out(session)),
+                            _ => Failure::Link(error),
+                        },
+                    );
                 }
                 Next::Reply(reply) => reply,
             };
@@ -106,6 +115,9 @@ impl Execution<'_> {
             Reply::SoFar => return Ok(Some(Said::SoFar)),
             Reply::Ended(report) => {
                 link.works(&mut self.follow);
+                if self.progress.ended.is_none() {
+                    link.progresses();
+                }
                 if let (Some(report), None) = (&report, &self.progress.ended) {
                     let (outcome, run_time) = (report.outcome.clone(), report.run_time);
                     (self.follow)(Event::Ended { outcome, run_time });
@@ -113,8 +125,15 @@ impl Execution<'_> {
                 self.progress.ended = Some(report.clone());
                 return Ok(Some(Said::Ended(report)));
             }
+            Reply::Stdout(_) | Reply::Stderr(_) => {
+                link.progresses();
+                self.take(reply)?;
+            }
             Reply::Started(directory) => {
                 link.works(&mut self.follow);
+                if self.progress.started.is_none() {
+                    link.progresses();
+                }
                 self.started(directory);
                 return Ok((self.wish.until == Until::Start).then_some(Said::Left));
             }
@@ -135,11 +154,6 @@ impl Execution<'_> {
             reply => self.take(reply)?,
         }
         Ok(None)
-    }
-
-    /// Whether the host has ever answered.
-    fn is_known(&self) -> bool {
-        self.progress.boot.is_some()
     }
 
     fn has_started(&self) -> bool {

@@ -32,6 +32,10 @@ pub(super) struct Link<'a> {
     /// When the first try failed. The clock stands still while this machine sleeps.
     failing: Option<Instant>,
     pause: Duration,
+    /// Something new has come since the last break, so that the next one is no reason to wait.
+    has_progressed: bool,
+    /// When it was found to work last.
+    works_since: Option<Instant>,
 }
 
 impl<'a> Link<'a> {
@@ -51,6 +55,8 @@ impl<'a> Link<'a> {
             broken: None,
             failing: None,
             pause: FIRST_PAUSE,
+            has_progressed: true,
+            works_since: None,
         }
     }
 
@@ -58,13 +64,20 @@ impl<'a> Link<'a> {
         &self.transport
     }
 
-    /// The host has told something of the task.
+    /// The host has told how far the task has come.
     pub(super) fn works(&mut self, follow: &mut Follow<'_>) {
-        self.failing = None;
-        self.pause = FIRST_PAUSE;
+        self.works_since.get_or_insert_with(Instant::now);
         if let Some(broken) = self.broken.take() {
             follow(Event::LinkBack { host: self.host.name.clone(), after: broken.elapsed() });
         }
+    }
+
+    /// Something new has come. A link that breaks each time before that is tried no more often than
+    /// one that can't be made.
+    pub(super) fn progresses(&mut self) {
+        self.has_progressed = true;
+        self.failing = None;
+        self.pause = FIRST_PAUSE;
     }
 
     /// Finds a new way after `error` has ended the last one: at once, and with growing pauses when
@@ -81,13 +94,16 @@ impl<'a> Link<'a> {
             return Err(error);
         }
         let mut last = error;
-        match self.broken {
-            Some(_) => self.rest(&last).await?,
-            None => {
-                self.broken = Some(Instant::now());
-                let reason = super::candidate::reason(&last);
-                follow(Event::LinkBroken { host: self.host.name.clone(), reason });
-            }
+        if self.works_since.take().is_some_and(|since| since.elapsed() > LONGEST_PAUSE) {
+            self.progresses();
+        }
+        if self.broken.is_none() {
+            self.broken = Some(Instant::now());
+            let reason = super::candidate::reason(&last);
+            follow(Event::LinkBroken { host: self.host.name.clone(), reason });
+        }
+        if !std::mem::take(&mut self.has_progressed) {
+            self.rest(&last).await?;
         }
         loop {
             if self.is_own {
@@ -105,8 +121,16 @@ impl<'a> Link<'a> {
         }
     }
 
+    /// Finds a new way at once, or not at all: for what is not worth waiting.
+    pub(super) async fn once(&mut self) -> Result<(), Error> {
+        if !self.is_own {
+            self.transport = self.fleet.connect(self.host).await?;
+        }
+        Ok(())
+    }
+
     /// Waits after a try that failed.
-    async fn rest(&mut self, error: &Error) -> Result<(), Error> {
+    pub(super) async fn rest(&mut self, error: &Error) -> Result<(), Error> {
         let failing = *self.failing.get_or_insert_with(Instant::now);
         let left = self.reconnect.saturating_sub(failing.elapsed());
         if left.is_zero() {

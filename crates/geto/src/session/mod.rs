@@ -65,6 +65,8 @@ pub(crate) struct Session {
     greeted: bool,
     asked: bool,
     silences: u32,
+    /// The host took longer than it may.
+    slow: bool,
     received: u64,
     stderr: Vec<u8>,
 }
@@ -89,6 +91,7 @@ impl Session {
             greeted: false,
             asked: false,
             silences: 0,
+            slow: false,
             received: 0,
             stderr: Vec::new(),
         };
@@ -189,12 +192,18 @@ impl Session {
     /// How long the host may be silent from now on.
     fn left(&mut self) -> Result<Duration, Error> {
         let left = self.pace.left(self.writer.written());
+        self.slow |= matches!(left, Err(GivenUp::Slow(_)));
         left.map_err(|given_up| self.given_up(given_up))
     }
 
     /// The status of the channel's command, when it ended and the link was there to tell.
     pub(crate) fn status(&self) -> Option<u32> {
         self.status
+    }
+
+    /// Whether it failed because the host took too long.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow
     }
 
     /// Whether the program has begun. When the channel's command ended before, nothing that was sent
@@ -266,6 +275,7 @@ impl Session {
         if self.silences <= SILENCES {
             return Ok(());
         }
+        self.slow = true;
         Err(self.no_answer())
     }
 

@@ -237,6 +237,29 @@ fn a_task_of_before_a_reboot_is_lost_and_its_results_stay() {
     });
 }
 
+/// Whoever comes to end a task late, by a number that another process has by now, ends nobody.
+#[test]
+fn a_task_that_has_ended_is_not_ended_again() {
+    under_each_system_shell(async |world| {
+        let id = world.start(&world.task()).await;
+        world.open_gate();
+        let results = world.other.attach(world.host(), id).await.unwrap();
+        let directory = world.directories().remove(0);
+        let mut other = std::process::Command::new("sleep");
+        let mut other = std::os::unix::process::CommandExt::process_group(&mut other, 0)
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        fs_err::write(directory.join("pid"), format!("{} 1\n", other.id())).unwrap();
+        let attach = world.other.attach(world.host(), id);
+        attach.canceller().cancel();
+        assert_eq!(attach.watch().await.unwrap(), Some(results.outcome));
+        assert_eq!(other.try_wait().unwrap(), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+    });
+}
+
 /// On a home that several machines share, or in another container, nobody is judged by what runs here.
 #[test]
 fn tasks_of_other_containers_are_left_alone() {

@@ -296,3 +296,24 @@ fn a_cancel_waits_for_the_link() {
     assert_eq!(results.outcome, Outcome::Cancelled);
     world.check_once();
 }
+
+/// What the host has never heard of when the link is back is not sent any more after Ctrl-C.
+#[test]
+fn a_task_that_is_cancelled_is_not_sent_again() {
+    let world = World::of(Sshd::builder().start(), |proxy| {
+        // The last word of the request does not arrive.
+        proxy.cut_after(Direction::ToServer, 26_000, Cut::Stall).only_first(1)
+    });
+    let mut task = world.task("sleep 1000");
+    task.stdin = geto::Stdin::Bytes(vec![b'x'; 100_000]);
+    let run = world.fleet.run_on_host(&task, world.server.name());
+    let canceller = run.canceller();
+    let run = run.follow(|event| {
+        if let Event::LinkBroken { .. } = event {
+            canceller.cancel();
+        }
+    });
+    let error = runtime().block_on(run.into_future()).unwrap_err();
+    assert_eq!((error.kind(), error.exit_code().0), (ErrorKind::Cancelled, 130), "{error:?}");
+    assert!(!world.runs.exists());
+}

@@ -50,7 +50,7 @@ revoke() {
   set +C
   [ -z "$g_claimer" ] || {
     # It waits for bytes that will not come.
-    [ "$g_claim_place" != "$g_place" ] || kill -9 "${g_claimer%:*}" 2>/dev/null
+    [ "$g_claim_place" != "$g_place" ] || [ -z "$g_proc" ] || kill -9 "${g_claimer%:*}" 2>/dev/null
     remove_task
   }
   look

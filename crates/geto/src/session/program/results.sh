@@ -88,7 +88,8 @@ close_output() {
 skip() {
   case $1 in
     end | none) g_rest=$2 ;;
-    tail:*) g_rest=$(($2 - $(tail -n "${1#*:}" "$3" | wc -c))) ;;
+    # No more than was measured: the file grows.
+    tail:*) g_rest=$(($2 - $(copy_file "$2" <"$3" | tail -n "${1#*:}" | wc -c))) ;;
     *) g_rest=$1 ;;
   esac
   # dd moves what it shares with this process, and reads nothing.

@@ -17,8 +17,16 @@ run() {
     tick 2>/dev/null &
     g_ticker=$!
     [ -z "$g_ticket" ] || lock_ticket
-    if ! may_start 2>/dev/null; then
-      echo "error exists another session has claimed the task"
+    if may_start 2>/dev/null; then
+      :
+    elif [ -s "$g_task/supervisor" ]; then
+      g_refusal="error exists another session has claimed the task"
+    else
+      remove_task
+      g_refusal="error disk $g_task: no room to say who runs it"
+    fi
+    if [ -n "$g_refusal" ]; then
+      echo "$g_refusal"
     elif [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
       supervise "$@"
       echo ended
@@ -145,7 +153,10 @@ execute() {
   shift
   [ -z "$g_setup" ] || eval "$g_setup" 9>&- || exit
   # What was not written down has not happened: on a full disk nothing is started.
+  # Who ends a task that was left by its supervisor makes it, too.
+  set -C
   echo "$g_start ${g_held-}" >"$g_task/started" || exit 125
+  set +C
   echo started >&9
   case $g_kind in
     binary) set -- "$g_task/dir/.geto-script" "$@" ;;
@@ -171,5 +182,6 @@ watch_timeout() {
   sleep "$g_timeout" &
   wait
   trap - TERM
-  stop timed-out
+  # A supervisor that was killed could not end this process.
+  ! supervisor_lives || stop timed-out
 }

@@ -82,22 +82,34 @@ look() {
 # known. Of a task that was not started nothing stays.
 reap() {
   g_id=${g_task##*/} g_why=reboot g_left='' g_rest='' g_pid=''
+  # Where there is no supervisor yet, one must not come while the task is removed.
+  set -C
+  [ -e "$g_task/supervisor" ] || echo reaped - >"$g_task/supervisor" || {
+    set +C
+    return
+  }
+  set +C
   { read -r g_rest g_more <"$g_task/supervisor"; } 2>/dev/null
   if [ "${g_rest%:*}" = "${g_boot:--}" ]; then
     g_why=killed
-    { read -r g_pid g_last <"$g_task/pid"; } 2>/dev/null
-    # Its number may be another process's by now.
-    [ -z "$g_pid" ] || [ -z "$g_proc" ] || ! began "$g_pid" || [ "$g_began" = "$g_last" ] || g_pid=none
+    task_pid
     # The session that started it tells of its end.
     claimer_lives
     g_supervisor=0
-    [ -z "$g_pid" ] || end_tree 10
+    # Without /proc nobody knows whose the number is by now.
+    [ -z "$g_pid" ] || [ -z "$g_proc" ] || end_tree 10
     name_left
+    true >"$g_task/over"
   fi
-  [ -s "$g_task/started" ] || {
+  # It starts no more.
+  set -C
+  g_rest=reaped
+  echo reaped >"$g_task/started" || g_rest=
+  set +C
+  if [ -n "$g_rest" ] || ! [ -s "$g_task/started" ]; then
     remove_task
     return
-  }
+  fi
   [ "$g_why" = reboot ] || ! { read -r g_rest <"$g_task/why"; } 2>/dev/null || g_why=$g_rest
   read -r g_start g_rest <"$g_task/started"
   clock

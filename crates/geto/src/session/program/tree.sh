@@ -2,18 +2,27 @@
 #
 # All processes of a task, and their end.
 
-# stop WHY: ends the task from outside; the first reason stands.
+# stop WHY: ends the task from outside. The first reason stands, but who gave it may have been ended
+# before it ended the task.
 stop() {
+  ! has_ended || return 0
   set -C
-  { echo "$1" >"$g_task/why"; } 2>/dev/null || return
+  { echo "$1" >"$g_task/why"; } 2>/dev/null || g_rest=
   set +C
   until [ -s "$g_task/pid" ]; do
     # Who waits for a slot looks for the reason.
     [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] && supervisor_lives || return
     sleep 0.05 || sleep 1
   done
-  read -r g_pid g_rest <"$g_task/pid"
+  task_pid
   end_tree 10
+}
+
+# task_pid: sets g_pid to the number of the task's first process; it may be another one's by now.
+task_pid() {
+  g_pid=''
+  { read -r g_pid g_last <"$g_task/pid"; } 2>/dev/null
+  [ -z "$g_pid" ] || [ -z "$g_proc" ] || ! began "$g_pid" || [ "$g_began" = "$g_last" ] || g_pid=none
 }
 
 # end_tree SECONDS: ends all processes of the task whose first one is g_pid: TERM, and KILL when
