@@ -94,6 +94,6 @@ mod tests {
         attach.bring = Some(&bring);
         attach.again = true;
         attach.has_files = true;
-        insta::assert_snapshot!(line(&attach), @"attach id=0000-0000-0000-0001 out=end err=none follow=no again=yes large=yes bring=globs 'glob=*.csv'");
+        insta::assert_snapshot!(line(&attach), @"attach id=0000-0000-0000-0001 out=end err=none follow=no again=yes large=yes bring=globs '''glob=*.csv'");
     }
 }

@@ -333,3 +333,27 @@ fn the_next_session_removes_what_an_earlier_one_left() {
     });
     assert!(warned.len() == 1 && warned[0].contains("of an earlier task"), "{warned:?}");
 }
+
+/// A host whose clock is decades off, and that speaks another language: times are measured by a clock
+/// that nobody sets, and the task finds the locale as it was.
+#[test]
+fn neither_a_wrong_clock_nor_a_locale_matters() {
+    let dir = tempfile::tempdir().unwrap();
+    let date = dir.path().join("date");
+    fs_err::write(&date, "#!/bin/sh\necho 86400\n").unwrap();
+    geto_testkit::set_mode(&date, 0o755);
+    let server = Sshd::builder()
+        .set_env("PATH", &format!("{}:/usr/bin:/bin", dir.path().display()))
+        .set_env("LC_ALL", "de_DE.UTF-8")
+        .start();
+    let place = Place::of(host(&server));
+    let task = Task::new(Script::from_commands("t", ["date; echo $LC_ALL; sleep 0.3; echo x >f"]));
+    let results = runtime()
+        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    assert_eq!(results.stdout().unwrap(), b"86400\nde_DE.UTF-8\n");
+    assert!(results.run_time >= Duration::from_millis(250), "{results:?}");
+    assert!(results.run_time < Duration::from_secs(3600), "{results:?}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(now.abs_diff(results.started) < Duration::from_secs(3600), "{results:?}");
+    assert_eq!(results.files.unwrap().count, 1);
+}
