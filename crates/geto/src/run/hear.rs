@@ -125,6 +125,8 @@ impl Execution<'_> {
                 self.progress.ended = Some(report.clone());
                 return Ok(Some(Said::Ended(report)));
             }
+            // Of a task that is left, nobody wants to hear.
+            Reply::Stdout(_) | Reply::Stderr(_) if self.wish.until == Until::Start => {}
             Reply::Stdout(_) | Reply::Stderr(_) => {
                 link.progresses();
                 self.take(reply)?;

@@ -42,15 +42,19 @@ tick() {
 # follow: copies what grows to the channel, and tells of the end.
 follow() {
   open_output || return
-  g_told=
+  g_told='' g_begun=''
   while read -r g_event; do
     case $g_event in
       tick)
-        copy_growth
+        # A tick may be older than the start that it finds the output of.
+        [ -z "$g_begun" ] || copy_growth
         # One that was killed says nothing.
         [ -n "$g_follow$g_told" ] || [ ! -s supervisor ] || supervisor_lives || tell_end
         ;;
-      started) say started "$g_task/dir" ;;
+      started)
+        g_begun=yes
+        say started "$g_task/dir"
+        ;;
       'waiting '* | 'slot '* | 'full '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
       ended) [ -n "$g_told" ] || tell_end ;;
       # Nobody else reads the channel any more.
