@@ -13,6 +13,7 @@ pub mod envfile;
 mod host;
 mod id;
 pub mod known_hosts;
+pub mod map;
 mod message;
 mod outcome;
 mod script;
