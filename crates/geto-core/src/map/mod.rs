@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! words, lines, CSV, JSON ──inputs──▶ Input ──template──▶ arguments, paths, variables
+//! a log of before ──joblog──▶ Resume        Input ──key──▶ which tasks are done already
 //! ```
 //!
 //! The notation is that of GNU parallel; its manual page, parallel(1), is named where it is the
 //! source.
 
 pub mod inputs;
+pub mod joblog;
+pub mod key;
 pub mod template;
