@@ -234,19 +234,39 @@ impl Execution<'_> {
         Ok(Some(FilesHome { directory, count: unpacked.files, bytes: unpacked.bytes }))
     }
 
-    /// Tells the host that the results are home.
-    async fn forget(&mut self, link: &mut Link<'_>, session: Option<Session>) -> Result<(), Error> {
-        if let Some(session) = session {
-            let transport = Arc::clone(link.transport());
-            match self.remove(session, || transport.bytes_sent()).await {
-                Err(error) if error.kind() == ErrorKind::Lost => {
+    /// Tells the host that the results are home. A link that breaks over it is made again a few times:
+    /// what is to be said is short, and nobody would say it later.
+    async fn forget(
+        &mut self,
+        link: &mut Link<'_>,
+        mut session: Option<Session>,
+    ) -> Result<(), Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let said = match session.take() {
+                Some(session) => {
+                    let transport = Arc::clone(link.transport());
+                    self.remove(session, || transport.bytes_sent()).await.map(drop)
+                }
+                // The channel was used up by large files, or has broken.
+                None => self.forget_anew(link).await,
+            };
+            match said {
+                Err(error)
+                    if tries < FORGET_TRIES
+                        && matches!(error.kind(), ErrorKind::Lost | ErrorKind::Unreachable) =>
+                {
                     link.once().await.map_err(|_unreachable| error)?;
                 }
-                removed => return removed.map(drop),
+                said => return said,
             }
         }
-        // The channel was used up by large files, or has broken. Whether a new one needs another
-        // opening is in the answer only.
+    }
+
+    /// The same in a session of its own.
+    async fn forget_anew(&mut self, link: &mut Link<'_>) -> Result<(), Error> {
+        // Whether it needs another opening is in the answer only.
         for opening in Opening::ALL {
             let transport = link.transport();
             let mut session =
@@ -304,6 +324,8 @@ impl Execution<'_> {
     }
 }
 
+/// How often a host is told that the results are home, when the link breaks over it.
+const FORGET_TRIES: u32 = 3;
 /// A host whose answer takes longer is far.
 const NEAR: Duration = Duration::from_millis(10);
 /// More than what a connection sends by itself in that time.
