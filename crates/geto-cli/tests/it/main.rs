@@ -8,6 +8,7 @@ mod docs;
 mod durable;
 mod each;
 mod ending;
+mod faults;
 mod fleet;
 mod help;
 mod history;

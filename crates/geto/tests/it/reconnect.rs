@@ -2,84 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use geto::transport::ConnectOptions;
-use geto::{Error, ErrorKind, Event, Fleet, Host, Outcome, Results, Script, Task};
-use geto_testkit::{Cut, Direction, Dropbear, Proxy, ProxyBuilder, Server, Sshd, Traffic};
+use geto::{ErrorKind, Event, Outcome};
+use geto_testkit::{Cut, Direction, Dropbear, Server, Sshd};
 
-use crate::ssh::tasks_left;
-use crate::support::{Place, kind, runtime};
-
-/// A server behind a proxy, and a file in which each start of a task is counted.
-struct World {
-    server: Server,
-    proxy: Proxy,
-    place: Place,
-    fleet: Fleet,
-    runs: PathBuf,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::of(Sshd::builder().start(), |proxy| proxy)
-    }
-
-    fn of(server: Server, proxy: impl FnOnce(ProxyBuilder) -> ProxyBuilder) -> Self {
-        let proxy = proxy(Proxy::builder(server.address())).start();
-        let mut host = Host::new(server.name());
-        host.ssh_config_path = Some(server.ssh_config_via(proxy.address()));
-        let place = Place::of(host);
-        let mut options = ConnectOptions::default();
-        options.keepalive_interval = Duration::from_millis(500);
-        options.keepalive_max = 2;
-        let fleet = place.fleet().with_connect_options(options);
-        let runs = place.dir.path().join("runs");
-        Self { server, proxy, place, fleet, runs }
-    }
-
-    /// A task that counts its starts.
-    fn task(&self, line: &str) -> Task {
-        let count = format!("echo run >>'{}'", self.runs.display());
-        Task::new(Script::from_commands("t", [count, line.to_owned()]))
-    }
-
-    /// Runs it, and breaks something when `breaks` says so of an event; returns how often the link
-    /// was said to be broken and back, too.
-    fn run(
-        &self,
-        task: &Task,
-        mut breaks: impl FnMut(&Event) + Send,
-    ) -> (Result<Results, Error>, usize, usize) {
-        let (broken, back) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let run = self.fleet.run_on_host(task, self.server.name()).follow(|event| {
-            match &event {
-                Event::LinkBroken { .. } => broken.fetch_add(1, Ordering::Relaxed),
-                Event::LinkBack { .. } => back.fetch_add(1, Ordering::Relaxed),
-                _ => 0,
-            };
-            breaks(&event);
-        });
-        let result = runtime().block_on(run.into_future());
-        (result, broken.into_inner(), back.into_inner())
-    }
-
-    /// How much went over all links.
-    fn traffic(&self, bytes: impl Fn(&Traffic) -> u64) -> u64 {
-        self.proxy.connections().iter().map(bytes).sum()
-    }
-
-    fn check_once(&self) {
-        assert_eq!(fs_err::read_to_string(&self.runs).unwrap(), "run\n");
-        assert_eq!(tasks_left(&self.server), Vec::<PathBuf>::new());
-    }
-}
-
-/// What `seq` writes from 1 to `last`.
-fn numbers(last: u32) -> Vec<u8> {
-    (1..=last).flat_map(|n| format!("{n}\n").into_bytes()).collect()
-}
+use crate::support::{kind, runtime};
+use crate::world::{World, kill_named, kill_shell, numbers};
 
 /// Writes numbers to both streams while it waits for a file.
 fn chatter(gate: &Path) -> String {
@@ -119,20 +48,6 @@ fn output_goes_on_at_the_exact_byte() {
         assert_eq!((broken, back), (1, 1));
         world.check_once();
     }
-}
-
-/// Kills the session's own shell, whose channel then ends.
-fn kill_shell(server: &Server) {
-    // The last word of the claim is its process id and start.
-    kill_named(&tasks(server)[0].join("claim"));
-}
-
-/// Kills the process whose id and start are the last word of a file.
-fn kill_named(file: &Path) {
-    let text = fs_err::read_to_string(file).unwrap();
-    let process = text.split_whitespace().last().unwrap().split(':').next().unwrap();
-    let process = rustix::process::Pid::from_raw(process.parse().unwrap()).unwrap();
-    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
 }
 
 #[test]
@@ -234,7 +149,7 @@ fn a_supervisor_that_is_killed_takes_its_task_with_it() {
     let task = world.task("echo up; setsid sleep 1000 & sleep 1000");
     let (result, ..) = world.run(&task, |event| {
         if kind(event) == "stdout" {
-            kill_named(&tasks(&world.server)[0].join("supervisor"));
+            kill_named(&world.tasks()[0].join("supervisor"));
         }
     });
     let results = result.unwrap();
@@ -246,10 +161,6 @@ fn a_supervisor_that_is_killed_takes_its_task_with_it() {
         "{left:?}"
     );
     world.check_once();
-}
-
-fn tasks(server: &Server) -> Vec<PathBuf> {
-    crate::support::below(&server.inside("~/.cache/geto"), "tasks")
 }
 
 /// A link that is never made again ends in words that find the task.
@@ -269,7 +180,7 @@ fn a_link_that_does_not_come_back_is_lost_and_the_task_goes_on() {
     assert_eq!((error.kind(), error.exit_code().0), (ErrorKind::Lost, 123), "{error:?}");
     let line = format!("geto attach -H {name} {}", error.task().unwrap());
     assert!(error.hint().unwrap().contains(&line), "{error:?}");
-    assert_eq!(tasks(&world.server).len(), 1);
+    assert_eq!(world.tasks().len(), 1);
     world.server.kill_processes();
 }
 

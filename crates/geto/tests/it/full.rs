@@ -1,0 +1,106 @@
+//! Disks of hosts that are full when a link has just broken.
+
+use std::process::Command;
+
+use geto::{ErrorKind, Event, Outcome, Task};
+use geto_testkit::{Cut, Direction, Machine, Server, Sshd};
+
+use crate::world::{World, numbers};
+
+fn small_disk(size_bytes: u64) -> Server {
+    Sshd::builder().machine(Machine::new().tmpfs("~/.cache", size_bytes)).start()
+}
+
+/// A task that fills the disk at the first gate, and goes on at the second one.
+fn filler(world: &World, rest: &str) -> Task {
+    let gate = |name: &str| world.place.dir.path().join(name).display().to_string();
+    let wait = |name: &str| format!("until [ -e '{}' ]; do sleep 0.02; done", gate(name));
+    let lines = [
+        "seq 4000".to_owned(),
+        wait("first"),
+        "head -c 3000000 /dev/zero >big".to_owned(),
+        format!("true >'{}'", gate("filled")),
+        wait("second"),
+        rest.to_owned(),
+    ];
+    world.task(&lines.join("\n"))
+}
+
+/// Runs it; the disk is filled while there is no link.
+fn fill_between(world: &World, task: &Task) -> Result<geto::Results, geto::Error> {
+    let file = |name: &str| world.place.dir.path().join(name);
+    let mut cut = false;
+    let run = world.run(task, |event| match event {
+        Event::Stdout(_) if !cut => {
+            cut = true;
+            world.proxy.refuse(true);
+            world.proxy.cut(Cut::Reset);
+        }
+        Event::LinkBroken { .. } => {
+            fs_err::write(file("first"), "").unwrap();
+            while !file("filled").exists() {
+                std::thread::yield_now();
+            }
+            world.proxy.refuse(false);
+        }
+        Event::LinkBack { .. } => fs_err::write(file("second"), "").unwrap(),
+        _ => {}
+    });
+    run.0
+}
+
+/// There is no room for the new session to write a word.
+#[test]
+fn a_disk_that_is_full_when_the_link_is_back_holds_up_nobody() {
+    let world = World::of(small_disk(1 << 20), |proxy| proxy);
+    let task = filler(&world, "rm big; echo more; exit 4");
+    let results = fill_between(&world, &task).unwrap();
+    assert_eq!(results.outcome, Outcome::Exited { code: 4 });
+    assert_eq!(results.stdout().unwrap(), [numbers(4_000), b"more\n".to_vec()].concat());
+    world.check_once();
+    world.end();
+}
+
+/// What came is whole, and that something is missing is said.
+#[test]
+fn a_disk_that_stays_full_after_the_link_is_back_is_a_failure() {
+    let world = World::of(small_disk(1 << 20), |proxy| proxy);
+    let error = fill_between(&world, &filler(&world, "exit 4")).unwrap_err();
+    assert_eq!((error.kind(), error.exit_code().0), (ErrorKind::Results, 123), "{error:?}");
+    assert!(error.to_string().contains("the disk was full when the task ended"), "{error:?}");
+    assert_eq!(world.starts(), 1);
+    let results = world.place.dir.path().join("results").join(error.task().unwrap().to_string());
+    assert_eq!(fs_err::read(results.join("stdout")).unwrap(), numbers(4_000));
+    // The host keeps it, and it can be removed.
+    assert_eq!(world.remove_rest(), 1);
+    world.end();
+}
+
+/// Dependencies for which there is no room, sent again since the link broke: nothing is started, and
+/// nothing of them stays.
+#[test]
+fn dependencies_without_room_start_nothing_after_the_link_is_back() {
+    let mut server = small_disk(4 << 20);
+    for bytes in [1_000_000, 3_000_000] {
+        let world = World::of(server, |proxy| {
+            proxy.cut_after(Direction::ToServer, bytes, Cut::Reset).only_first(1)
+        });
+        let data = world.place.dir.path().join("data");
+        let made = Command::new("sh")
+            .args(["-c", "head -c 6000000 /dev/urandom >\"$0\""])
+            .arg(&data)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let (result, broken, _) = world.run(&world.task("true").dependency(&data), |_| {});
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), broken), (ErrorKind::NotStarted, 1), "{error:?}");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        // As tar says it.
+        assert!(cause.contains("No space left") || cause.contains("Wrote only"), "{cause}");
+        assert_eq!(world.starts(), 0);
+        let parts = crate::support::below(&world.server.inside("~/.cache/geto"), "parts");
+        assert_eq!(parts, Vec::<std::path::PathBuf>::new());
+        server = world.end();
+    }
+}
