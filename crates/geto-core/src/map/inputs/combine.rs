@@ -77,6 +77,13 @@ impl Inputs {
         }
     }
 
+    /// How many values each input has, where that is the same for all: not with `--colsep`. To be
+    /// asked before the first input is taken; see
+    /// [`Template::check_places`](crate::map::template::Template::check_places).
+    pub fn width(&self) -> Option<usize> {
+        self.groups.iter().flatten().map(|source| source.width).sum()
+    }
+
     fn take(&mut self) -> Result<Option<Input>, InputError> {
         let combining = match &mut self.combining {
             Some(combining) => combining,

@@ -24,6 +24,8 @@ pub(super) type Records = Box<dyn Iterator<Item = Result<Input, InputError>> + S
 /// Where inputs come from one after the other, read as they are needed.
 pub struct Source {
     pub(super) columns: Columns,
+    /// How many values each input has, where that is the same for all.
+    pub(super) width: Option<usize>,
     pub(super) records: Records,
 }
 
@@ -37,7 +39,7 @@ impl Source {
     /// Words of a command line (`:::`), each an input of one value.
     pub fn words(words: impl IntoIterator<Item = Vec<u8>, IntoIter: Send + 'static>) -> Self {
         let records = words.into_iter().map(|word| Ok(Input::from_values([word])));
-        Self { columns: Columns::None, records: Box::new(records) }
+        Self { columns: Columns::None, width: Some(1), records: Box::new(records) }
     }
 
     /// Lines of a file (`::::`, `--inputs`), each an input of one value; empty ones too, as in GNU
@@ -49,7 +51,7 @@ impl Source {
     ) -> Self {
         let records = Lines::new(name.into(), reader, ending)
             .map(|line| line.map(|(_, line)| Input::from_values([line])));
-        Self { columns: Columns::None, records: Box::new(records) }
+        Self { columns: Columns::None, width: Some(1), records: Box::new(records) }
     }
 
     /// Splits each value into columns (`--colsep`), which are values of their own: `{1}`, `{2}` ….
@@ -60,7 +62,7 @@ impl Source {
                 Input::from_values(input.values().iter().flat_map(|value| separator.split(value)))
             })
         });
-        Self { columns: Columns::None, records: Box::new(records) }
+        Self { columns: Columns::None, width: None, records: Box::new(records) }
     }
 
     /// Lines of a CSV file (RFC 4180), whose first line names the columns; each column is a value,
@@ -78,6 +80,7 @@ impl Source {
         let header = csv.byte_headers().map_err(|cause| csv_error(&name, cause))?;
         let names = header_names(header).map_err(|p| InputError::new(&name, 1, p))?;
         let columns = Columns::Known(names.clone());
+        let width = Some(names.len());
         let names: Arc<[String]> = names.into();
         let records = csv.into_byte_records().map(move |record| match record {
             Ok(record) => {
@@ -86,7 +89,7 @@ impl Source {
             }
             Err(cause) => Err(csv_error(&name, cause)),
         });
-        Ok(Self { columns, records: Box::new(records) })
+        Ok(Self { columns, width, records: Box::new(records) })
     }
 
     /// Lines that are JSON objects each. The line is the value; each key has what stands for it as
@@ -105,7 +108,7 @@ impl Source {
                 let line = line.trim_ascii().to_vec();
                 Ok(Input::from_values([line]).with_keys(keys))
             });
-        Self { columns: Columns::Any, records: Box::new(records) }
+        Self { columns: Columns::Any, width: Some(1), records: Box::new(records) }
     }
 
     /// The names that templates may use.

@@ -120,6 +120,7 @@ fn columns_are_split_and_trimmed_as_in_gnu_parallel() {
     let of_two = Inputs::new()
         .cross(words("a,b c,d").split(Separator::parse(",").unwrap()))
         .cross(words("e f").split(Separator::parse(",").unwrap()));
+    assert_eq!(of_two.width(), None);
     assert_eq!(shown(of_two), ["a b e", "a b f", "c d e", "c d f"]);
     insta::assert_snapshot!(Separator::parse("(").unwrap_err(), @"`(` is no regular expression that could separate columns");
 }
@@ -130,7 +131,9 @@ fn csv_has_columns_with_names() {
     let csv = Source::csv("t.csv", text.as_bytes(), b',').unwrap();
     assert_eq!(csv.columns(), &Columns::Known(vec!["name".to_owned(), "size".to_owned()]));
     // Places of columns move with what stands before them.
-    let inputs: Vec<_> = Inputs::new().cross(words("w")).cross(csv).map(Result::unwrap).collect();
+    let inputs = Inputs::new().cross(words("w")).cross(csv);
+    assert_eq!(inputs.width(), Some(3));
+    let inputs: Vec<_> = inputs.map(Result::unwrap).collect();
     assert_eq!(inputs.len(), 2);
     assert_eq!(inputs[0].values(), [&b"w"[..], b"x, \"y\"", b"3"]);
     assert_eq!(inputs[0].named("name"), Some(&b"x, \"y\""[..]));

@@ -25,7 +25,8 @@ impl<T> Plan<T> {
     }
 
     /// Nothing more is heard of an attempt that has started or may have, and nothing more is sent to
-    /// its host from now on: its lease runs out. The host rests.
+    /// its host from now on: its lease runs out. To be told again after each try to reach it that it
+    /// may have heard, for then its lease counts anew there. The host rests.
     pub fn silent(&mut self, attempt: Attempt, now: Duration) -> bool {
         let lease = now + self.policy.lease + LEASE_MARGIN;
         let Some(copy) = self.copy(attempt) else { return false };

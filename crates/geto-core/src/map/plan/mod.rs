@@ -11,6 +11,30 @@
 //! iterator ──▶ queue ──▶ given to a host ──▶ started ──▶ ended ──▶ Final
 //!              └── retry codes ───────────────────────────┘  └─ silent ─ lease over ─▶ lost
 //! ```
+//!
+//! ```
+//! use std::time::Duration;
+//! use geto_core::map::plan::{Decision, End, Plan, Policy};
+//!
+//! let mut plan = Plan::new(Policy::default());
+//! plan.add_host(2, 2);
+//! let mut tasks = (1..).zip(["a", "b", "c"]);
+//! let now = Duration::ZERO;
+//! let mut ended = Vec::new();
+//! loop {
+//!     match plan.next(now, &mut tasks) {
+//!         Decision::Start(attempt) => {
+//!             // A runner sends `plan.task(attempt.sequence)` to the host, and tells later:
+//!             plan.started(attempt);
+//!             plan.ended(attempt, End::Succeeded, now);
+//!         }
+//!         Decision::Final { task, .. } => ended.push(task),
+//!         Decision::Over => break,
+//!         other => unreachable!("{other:?}"),
+//!     }
+//! }
+//! assert_eq!(ended, ["a", "b", "c"]);
+//! ```
 
 mod events;
 mod hosts;

@@ -37,15 +37,10 @@ pub enum TemplateProblem {
     },
     /// A column has the name of a replacement string.
     #[error(
-        "{} is geto's own word, and a column's name too; write {{{column}}} for the column",
-        Quoted(word)
+        "{} is geto's own word, and a column's name too; write the number of the column",
+        Quoted(.0)
     )]
-    Ambiguous {
-        /// The word.
-        word: String,
-        /// The place of the column in its file, from 1.
-        column: usize,
-    },
+    Ambiguous(String),
 }
 
 /// Why a text can't be rendered for a task.

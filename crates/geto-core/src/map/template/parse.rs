@@ -56,10 +56,9 @@ fn replacement(word: &str, at: usize, columns: &Columns) -> Result<Found, Templa
         "%" => return Ok(Found::Part(Part::Slot)),
         "host" | "dep" => {
             if let Columns::Known(names) = columns
-                && let Some(column) = names.iter().position(|name| name == word)
+                && names.iter().any(|name| name == word)
             {
-                let word = format!("{{{word}}}");
-                return Err(TemplateProblem::Ambiguous { word, column: column + 1 });
+                return Err(TemplateProblem::Ambiguous(format!("{{{word}}}")));
             }
             match word {
                 "host" => return Ok(Found::Part(Part::Host)),

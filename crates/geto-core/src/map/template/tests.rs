@@ -161,7 +161,7 @@ fn errors_name_the_text_and_the_place() {
     insta::assert_snapshot!(error("-n {0}", &Columns::None), @"`-n {0}`, byte 4: there is no input `0`: they count from 1, or from -1 at the end");
     insta::assert_snapshot!(error("{99999999999}", &Columns::None), @"`{99999999999}`, byte 1: there is no input `99999999999`: they count from 1, or from -1 at the end");
     insta::assert_snapshot!(error("é{nmae/}", &known), @"`é{nmae/}`, byte 3: no column is called `nmae`; did you mean `name`?");
-    insta::assert_snapshot!(error("{host}", &known), @"`{host}`, byte 1: `{host}` is geto's own word, and a column's name too; write {4} for the column");
+    insta::assert_snapshot!(error("{host}", &known), @"`{host}`, byte 1: `{host}` is geto's own word, and a column's name too; write the number of the column");
     let three = template("{1}{3}");
     insta::assert_snapshot!(three.check_places(2).unwrap_err(), @"`{1}{3}`, byte 4: there is no input 3: an input has 2 values");
     assert_eq!(three.check_places(3), Ok(()));
