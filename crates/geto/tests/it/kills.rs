@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use geto::{Error, Event, Outcome, Results, Script, Stdin, Task};
-use geto_testkit::{Direction, Server, Sshd};
+use geto_testkit::{Direction, Machine, Server, Sshd, system_shells};
 
 use crate::support::runtime;
 use crate::world::{Whole, World, kill_named, numbers};
@@ -63,6 +63,52 @@ fn a_session_that_is_killed_anywhere_is_gone_on_for() {
             eprintln!("{place:?}");
             server = kill_at(server, place, kill).0;
         }
+    }
+}
+
+/// Kills the session of the task, all of it but the supervisor and what that runs.
+fn kill_session(world: &World) {
+    let text = fs_err::read_to_string(world.tasks()[0].join("supervisor")).unwrap();
+    let supervisor = text.split_whitespace().last().unwrap().split(':').next().unwrap();
+    let all = world.server.processes();
+    let is_sshd =
+        |pid| all.iter().any(|process| process.pid == pid && process.name.starts_with("sshd"));
+    let shells: Vec<u32> = all
+        .iter()
+        .filter(|process| !process.name.starts_with("sshd") && is_sshd(process.parent))
+        .map(|process| process.pid)
+        .collect();
+    for process in &all {
+        let is_its = shells.contains(&process.pid) || shells.contains(&process.parent);
+        if is_its && process.pid.to_string() != supervisor {
+            process.kill();
+        }
+    }
+}
+
+/// In the moment before the script starts, of which nobody is left to tell.
+#[test]
+fn a_session_that_is_killed_before_the_start_does_not_matter_to_the_script() {
+    for shell in system_shells() {
+        eprintln!("{}", shell.name);
+        let machine = Machine::new().system_shell(&shell.path);
+        let world = World::of(Sshd::builder().machine(machine).start(), |proxy| proxy);
+        let gate = world.place.dir.path().join("gate");
+        let world =
+            world.with_setup(format!("until [ -e '{}' ]; do sleep 0.02; done", gate.display()));
+        let result = thread::scope(|scope| {
+            scope.spawn(|| {
+                let pid = || fs_err::read_to_string(world.tasks().first()?.join("pid")).ok();
+                while !pid().is_some_and(|pid| pid.ends_with('\n')) {
+                    thread::yield_now();
+                }
+                kill_session(&world);
+                fs_err::write(&gate, "").unwrap();
+            });
+            world.run(&task(&world), |_| {}).0
+        });
+        assert!(WHOLE.check(&world, result));
+        world.end();
     }
 }
 

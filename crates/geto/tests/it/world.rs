@@ -33,12 +33,16 @@ impl World {
         let mut host = Host::new(server.name());
         host.ssh_config_path = Some(server.ssh_config_via(proxy.address()));
         let place = Place::of(host);
-        let mut options = ConnectOptions::default();
-        options.keepalive_interval = Duration::from_millis(500);
-        options.keepalive_max = 2;
-        let fleet = place.fleet().with_connect_options(options);
+        let fleet = fleet(&place);
         let runs = place.dir.path().join("runs");
         Self { server, proxy, place, fleet, runs }
+    }
+
+    /// Runs a line before each script.
+    pub(crate) fn with_setup(mut self, line: String) -> Self {
+        self.place.host.setup = Some(line);
+        self.fleet = fleet(&self.place);
+        self
     }
 
     /// A task that counts its starts.
@@ -123,6 +127,14 @@ impl World {
         }
         server
     }
+}
+
+/// A fleet that soon finds out that a link is dead.
+fn fleet(place: &Place) -> Fleet {
+    let mut options = ConnectOptions::default();
+    options.keepalive_interval = Duration::from_millis(500);
+    options.keepalive_max = 2;
+    place.fleet().with_connect_options(options)
 }
 
 pub(crate) fn tasks(server: &Server) -> Vec<PathBuf> {

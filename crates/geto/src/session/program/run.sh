@@ -157,7 +157,10 @@ execute() {
   set -C
   echo "$g_start ${g_held-}" >"$g_task/started" || exit 125
   set +C
-  echo started >&9
+  # The follower may be gone by now; the task is not to end over that.
+  trap '' PIPE
+  echo started >&9 2>/dev/null
+  trap - PIPE
   case $g_kind in
     binary) set -- "$g_task/dir/.geto-script" "$@" ;;
     text) set -- "$g_interpreter" ${g_option:+"$g_option"} "$g_task/dir/.geto-script" "$@" ;;
