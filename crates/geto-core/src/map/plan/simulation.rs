@@ -70,7 +70,10 @@ impl Fleet {
                 (process.host, process.slot) != (attempt.host, attempt.slot),
                 "slot taken twice"
             );
-            copies += usize::from(process.sequence == attempt.sequence);
+            if process.sequence == attempt.sequence {
+                copies += 1;
+                assert_ne!(process.host, attempt.host);
+            }
         }
         assert!(copies <= self.copies, "{copies} copies of {attempt:?}");
         assert!(self.plan.task(attempt.sequence).is_some());

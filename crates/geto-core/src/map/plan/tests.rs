@@ -316,6 +316,15 @@ fn a_share_is_of_all_tasks_or_of_a_sample() {
 }
 
 #[test]
+fn a_share_may_be_reached_when_the_number_of_tasks_gets_known() {
+    let mut table = table(halting("now,fail=50%"), &[2], 2);
+    let attempts = table.starts(2);
+    table.end(attempts[0], End::Failed(Some(1)));
+    assert_eq!(table.fate(), (1, Fate::Failed(Some(1))));
+    assert_eq!(table.next(), Decision::Kill(attempts[1]));
+}
+
+#[test]
 fn interruptions_go_a_step_further_each() {
     let mut table = table(Policy::default(), &[2], 9);
     let attempts = table.starts(2);
@@ -375,6 +384,31 @@ fn a_straggler_gets_a_second_copy_and_the_first_result_wins() {
     table.end(attempts[3], End::Cancelled);
     assert_eq!(table.next(), Decision::Over);
     assert_eq!(table.plan.counts().succeeded, 4);
+}
+
+#[test]
+fn a_second_copy_runs_on_another_host_though_it_has_less_room() {
+    let mut table = table(Policy { speculate: true, ..Policy::default() }, &[9, 2], 5);
+    let attempts = table.starts(5);
+    for attempt in &attempts[2..] {
+        table.end(*attempt, End::Succeeded);
+        table.fate();
+    }
+    let copies = table.at(9).starts(2);
+    for (copy, first) in copies.iter().zip(&attempts) {
+        assert_eq!(copy.sequence, first.sequence);
+        assert_ne!(copy.host, first.host);
+    }
+}
+
+#[test]
+fn of_two_reasons_to_halt_now_goes_first() {
+    let halts = ["soon,fail=1", "now,fail=1"].map(|text| Halt::parse(text).unwrap().unwrap());
+    let mut table = table(Policy { halts: halts.to_vec(), ..Policy::default() }, &[2], 9);
+    let attempts = table.starts(2);
+    table.end(attempts[0], End::Failed(Some(1)));
+    table.fate();
+    assert_eq!(table.next(), Decision::Kill(attempts[1]));
 }
 
 #[test]
