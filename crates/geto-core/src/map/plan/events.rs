@@ -1,12 +1,12 @@
 //! What is told to a plan.
 //!
-//! Each says whether the attempt was known. One that is not has been dealt with before, as one whose
+//! What is told of an attempt says whether it was known. One that is not has been dealt with before, as one whose
 //! lease was over and that was heard of later.
 
 use std::time::Duration;
 
 use super::state::Running;
-use super::{Attempt, Blame, End, Fate, LEASE_MARGIN, Plan, StopReason};
+use super::{Attempt, Blame, End, Fate, HostId, LEASE_MARGIN, Plan, StopReason};
 
 impl<T> Plan<T> {
     /// The attempt runs on its host.
@@ -95,6 +95,18 @@ impl<T> Plan<T> {
         self.settle(attempt, |plan| plan.elsewhere(Fate::Lost, attempt, 1, now));
         self.look_for_hosts();
         true
+    }
+
+    /// The host can't be reached, or has turned too slow to be given tasks: it rests, and then one
+    /// task tries it. What runs there goes on.
+    pub fn host_failed(&mut self, host: HostId, now: Duration) {
+        self.hosts.failed(host, now, now);
+        self.look_for_hosts();
+    }
+
+    /// The host was reached again: it takes tasks.
+    pub fn host_is_well(&mut self, host: HostId) {
+        self.hosts.is_well(host);
     }
 
     /// Repeats a task on another host, if it has not had too many.

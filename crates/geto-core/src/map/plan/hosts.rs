@@ -66,8 +66,9 @@ impl Hosts {
         id
     }
 
-    pub(super) fn resize(&mut self, id: HostId, slots: u32) {
+    pub(super) fn resize(&mut self, id: HostId, slots: u32, weight: u32) {
         let host = &mut self.hosts[id.index()];
+        host.weight = weight.max(1);
         // A slot above the old number may be taken still, if the host was made smaller before.
         host.free = (1..=slots).filter(|slot| !host.taken.contains(slot)).map(Reverse).collect();
         host.slots = slots;

@@ -65,10 +65,10 @@ impl<T> Plan<T> {
         self.hosts.add(slots, weight)
     }
 
-    /// Changes the number of a host's slots, as when it told how many processors it has. What
-    /// runs there goes on.
-    pub fn resize(&mut self, host: HostId, slots: u32) {
-        self.hosts.resize(host, slots);
+    /// Changes the number of a host's slots and its weight, as when it told how many processors it
+    /// has. What runs there goes on.
+    pub fn resize(&mut self, host: HostId, slots: u32, weight: u32) {
+        self.hosts.resize(host, slots, weight);
     }
 
     /// How a host is; none for one of another plan.
@@ -105,7 +105,8 @@ impl<T> Plan<T> {
 
     /// Decides what is to be done. `more` gives the tasks that are not begun, each with its number,
     /// which no other task has; it is asked only when a host has room. To be called until it says
-    /// [`Decision::Wait`], after each event, and when the time that it named has come.
+    /// [`Decision::Wait`], after each event, and when the time that it named has come. While no host
+    /// has slots, it waits.
     pub fn next(
         &mut self,
         now: Duration,

@@ -163,6 +163,31 @@ fn a_host_that_fails_rests_twice_as_long_each_time() {
 }
 
 #[test]
+fn a_host_may_be_rested_without_a_task() {
+    let mut table = table(Policy { host_retries: 1, ..Policy::default() }, &[1, 1], 9);
+    table.plan.host_failed(HostId(0), secs(0));
+    let attempt = table.start();
+    assert_eq!(attempt.host, HostId(1));
+    assert_eq!(table.waits(), Some(1));
+    assert_eq!(table.at(1).start().host, HostId(0));
+    // Nothing more is known of it than that it failed.
+    table.plan.host_failed(HostId(0), secs(2));
+    assert_eq!(table.health(0), Health::Resting { until: secs(4) });
+    table.plan.host_is_well(HostId(0));
+    assert_eq!(table.health(0), Health::Well);
+}
+
+#[test]
+fn a_plan_stops_when_no_host_could_be_reached_at_all() {
+    let mut table = table(Policy { host_retries: 0, ..Policy::default() }, &[1, 1], 9);
+    table.plan.host_failed(HostId(0), secs(0));
+    assert_eq!(table.plan.stopped(), None);
+    table.plan.host_failed(HostId(1), secs(0));
+    assert_eq!(table.plan.stopped(), Some(StopReason::NoHost));
+    assert_eq!(table.next(), Decision::Over);
+}
+
+#[test]
 fn one_failure_that_many_tasks_tell_of_is_one() {
     let mut table = table(Policy::default(), &[4], 4);
     let attempts = table.starts(4);
@@ -415,11 +440,11 @@ fn of_two_reasons_to_halt_now_goes_first() {
 fn a_host_may_grow_and_shrink() {
     let mut table = table(Policy::default(), &[2], 100);
     let attempts = table.starts(2);
-    table.plan.resize(HostId(0), 1);
+    table.plan.resize(HostId(0), 1, 1);
     table.end(attempts[0], End::Succeeded);
     table.fate();
     assert_eq!(table.start().slot, 1);
-    table.plan.resize(HostId(0), 3);
+    table.plan.resize(HostId(0), 3, 3);
     // Slot 2 is taken still.
     assert_eq!(table.start().slot, 3);
     assert_eq!(table.waits(), None);
