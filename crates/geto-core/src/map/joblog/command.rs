@@ -1,6 +1,6 @@
 //! Words → one line that a shell reads as these words.
 
-/// Writes words so that a shell (bash, ksh, zsh, busybox ash, any of POSIX.1-2024) reads them again,
+/// Writes words so that a shell (bash, ksh93, mksh, zsh, busybox ash, any of POSIX.1-2024) reads them again,
 /// as one line without tabs and control characters, whatever their bytes are.
 ///
 /// Words with other bytes than printable text are written as `$'…'`, which older shells (dash)
