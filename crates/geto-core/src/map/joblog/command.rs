@@ -1,7 +1,7 @@
 //! Words → one line that a shell reads as these words.
 
-/// Writes words so that a shell (bash, ksh93, mksh, zsh, busybox ash, any of POSIX.1-2024) reads them again,
-/// as one line without tabs and control characters, whatever their bytes are.
+/// Writes words so that a shell (bash, ksh93, mksh, zsh, busybox ash, any of POSIX.1-2024) reads
+/// them again, as one line without tabs and control characters, whatever their bytes are.
 ///
 /// Words with other bytes than printable text are written as `$'…'`, which older shells (dash)
 /// don't know: what they have instead is nothing that people could read.

@@ -10,6 +10,7 @@ mod path;
 mod tests;
 
 pub use error::{RenderError, TemplateError, TemplateProblem};
+pub use path::dependency_name;
 
 use self::path::Shape;
 use super::inputs::Input;

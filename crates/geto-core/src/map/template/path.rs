@@ -35,16 +35,23 @@ impl Shape {
             Self::Dir => to.extend_from_slice(directory(value)),
             Self::BaseNoExtension => to.extend_from_slice(without_extension(base(value))),
             Self::Dependency => {
-                let name = base(trim_slashes(value));
-                if name.is_empty() || name == b"." || name == b".." {
-                    return false;
-                }
+                let Some(name) = dependency_name(value) else { return false };
                 to.extend_from_slice(b"DEPS/");
                 to.extend_from_slice(name);
             }
         }
         true
     }
+}
+
+/// The name that `{dep}` has for a path, behind `DEPS/`: its last part. None for a path that ends in
+/// no name, as `..` does.
+///
+/// A dependency that `-d '{}'` sends must be given this name: without one, it has that of what a
+/// symbolic link leads to.
+pub fn dependency_name(path: &[u8]) -> Option<&[u8]> {
+    let name = base(trim_slashes(path));
+    (!matches!(name, b"" | b"." | b"..")).then_some(name)
 }
 
 /// GNU parallel: `s:.*/::`.

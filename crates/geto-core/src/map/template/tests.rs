@@ -143,6 +143,7 @@ fn the_input_is_appended_where_nothing_tells_of_it() {
 #[test]
 fn a_dependency_needs_a_name() {
     assert_eq!(rendered("{dep}", &["data/set.d/"]), "DEPS/set.d");
+    assert_eq!(dependency_name(b"data/set.d/"), Some(&b"set.d"[..]));
     let values = |value| Input::from_values([Vec::from(value)]);
     for value in ["", "/", "..", "a/..", ".", "./"] {
         let input = values(value);
