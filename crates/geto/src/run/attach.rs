@@ -12,7 +12,7 @@ use geto_core::{Bring, Host, Outcome, TaskId};
 use tokio::sync::watch;
 
 use super::execute::{Done, Ended, Execution, Progress, Until, Wish};
-use super::failure::outcome;
+use super::failure::{left, outcome};
 use super::finish::Destination;
 use super::link::Link;
 use super::store::Store;
@@ -173,6 +173,9 @@ impl<'a> Attach<'a> {
         let mut link = self.link(&host).await?;
         let mut execution = self.execution(&host, None);
         let ended = ended(Box::pin(execution.run(&mut link)).await?)?;
+        if let Some(warning) = ended.report.as_ref().and_then(left) {
+            execution.event(Event::Warning(warning));
+        }
         Ok((!ended.is_running).then(|| outcome(ended.report.as_ref())))
     }
 

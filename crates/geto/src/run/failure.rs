@@ -122,6 +122,12 @@ impl Execution<'_> {
     }
 }
 
+/// What is said of processes that could not be ended, when there are such.
+pub(super) fn left(report: &EndReport) -> Option<String> {
+    let left = printable(report.left.as_bytes());
+    (!left.is_empty()).then(|| format!("processes of the task could not be ended: {left}"))
+}
+
 /// The outcome of a task whose host could not say it.
 pub(crate) fn outcome(report: Option<&EndReport>) -> Outcome {
     match report {

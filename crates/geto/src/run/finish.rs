@@ -1,6 +1,6 @@
 //! From a task's end to results that are complete and on disk here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::execute::{Ended, Execution};
-use super::failure::outcome;
+use super::failure::{left, outcome};
 use super::files::Files;
 use super::link::Link;
+use super::store::Store;
 use super::{Event, FilesHome, Results};
 use crate::results::{self, Unpacked};
 use crate::session::{Next, Opening, Purpose, Session};
@@ -53,6 +54,13 @@ impl Execution<'_> {
         destination: &Destination,
     ) -> Result<Results, Error> {
         if let Some(error) = self.not_started(&ended) {
+            if destination.keep {
+                let id = self.id;
+                let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                return Err(error.with_hint(format!(
+                    "`geto logs {id}` and `geto logs --stderr {id}` show what it said{hint}"
+                )));
+            }
             // Nothing ran, so nothing is lost with what is there.
             let forgotten = self.forget(link, ended.session).await;
             return Err(match forgotten {
@@ -65,19 +73,62 @@ impl Execution<'_> {
             Ok(files) => files,
             Err(error) => return Err(self.keep_half(&results, error).await),
         };
+        if !ended.is_running && (self.wish.bring.is_some() || files.is_none()) {
+            // What came home before may be more than this, and stays.
+            let store = self.store.as_ref();
+            if let Some(earlier) = store.and_then(Store::earlier_of_ended).map(Path::to_owned) {
+                results.files = self.add(&earlier, files, destination).await?;
+                results.directory = earlier;
+                self.let_go(link, ended.session, destination, &mut results).await;
+                return Ok(results);
+            }
+        }
         results.directory = self.settle(outcome_file(&results)?).await?;
         // From here on all is home and on disk, whatever becomes of `--into`.
-        if !destination.keep
-            && !ended.is_running
-            && let Err(error) = self.forget(link, ended.session).await
-        {
+        if !ended.is_running {
+            self.let_go(link, ended.session, destination, &mut results).await;
+        }
+        results.files = self.place(&results, files, destination)?;
+        Ok(results)
+    }
+
+    /// Lets the host forget the task, unless it is to keep it.
+    async fn let_go(
+        &mut self,
+        link: &mut Link<'_>,
+        session: Option<Session>,
+        destination: &Destination,
+        results: &mut Results,
+    ) {
+        if destination.keep {
+            return;
+        }
+        if let Err(error) = self.forget(link, session).await {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             let warning = format!("{error}{}", cause.unwrap_or_default());
             self.event(Event::Warning(warning.clone()));
             results.warnings.push(warning);
         }
-        results.files = self.place(&results, files, destination)?;
-        Ok(results)
+    }
+
+    /// Adds files to results that came home before.
+    async fn add(
+        &mut self,
+        earlier: &Path,
+        files: Option<Files>,
+        destination: &Destination,
+    ) -> Result<Option<FilesHome>, Error> {
+        let (Some(Files { unpacked }), Some(store)) = (files, &mut self.store) else {
+            return Ok(None);
+        };
+        let (directory, overwrite) = match &destination.into {
+            Some(into) => (into.clone(), destination.overwrite),
+            // The task has ended: what is there already is the same.
+            None => (earlier.join("files"), true),
+        };
+        let added = store.add_files(directory.clone(), overwrite).await;
+        added.map_err(|error| self.results_error(error))?;
+        Ok(Some(FilesHome { directory, count: unpacked.files, bytes: unpacked.bytes }))
     }
 
     /// Why the script was not started, although the host tried.
@@ -131,16 +182,21 @@ impl Execution<'_> {
         if let Some(store) = &self.store {
             store.drop_files();
         }
-        let kept = match outcome_file(results) {
-            Ok(outcome) => self.settle(outcome).await,
-            Err(error) => Err(error),
-        };
+        let earlier = self.store.as_ref().and_then(Store::earlier).map(Path::to_owned);
+        let here =
+            match (earlier, outcome_file(results)) {
+                // It may be whole, which this is not.
+                (Some(earlier), _) => {
+                    Some(format!("what came home before is still in `{}`", earlier.display()))
+                }
+                (None, Ok(outcome)) => self.settle(outcome).await.ok().map(|directory| {
+                    format!("output and outcome are in `{}`", directory.display())
+                }),
+                (None, Err(_)) => None,
+            };
         // That the host keeps all is said once.
         let kept_there = |hint: &&str| hint.starts_with("the host keeps");
         let advice = error.hint().filter(|hint| !kept_there(hint)).map(str::to_owned);
-        let here = kept
-            .ok()
-            .map(|directory| format!("output and outcome are in `{}`", directory.display()));
         let there =
             self.directory().map(|directory| format!("the host keeps all in `{directory}`"));
         let parts = [Some(format!("the script {}", results.outcome)), here, there, advice];
@@ -161,13 +217,7 @@ impl Execution<'_> {
 
     fn results(&mut self, ended: &Ended) -> Results {
         let report = ended.report.as_ref();
-        let mut warnings = Vec::new();
-        if let Some(report) = report
-            && !report.left.is_empty()
-        {
-            let left = printable(report.left.as_bytes());
-            warnings.push(format!("processes of the task could not be ended: {left}"));
-        }
+        let mut warnings: Vec<_> = report.and_then(left).into_iter().collect();
         if let (true, Some(reason)) = (ended.is_running, &ended.damaged) {
             warnings.push(format!("not all files could be read while the task runs: {reason}"));
         }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use fs_err::File;
-use geto_core::TaskId;
+use geto_core::{Outcome, TaskId};
 
 use crate::clean::{lock_partial, partial_name, remove_tree, take_away};
-use crate::results::sync_tree;
+use crate::results::{self, sync_tree};
 use crate::{Error, ErrorKind};
 
 /// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
@@ -130,6 +130,38 @@ impl Store {
     pub(super) fn replacing(mut self) -> Self {
         self.replace = true;
         self
+    }
+
+    /// Where results are that were brought home before; only of a task that was started before.
+    pub(super) fn earlier(&self) -> Option<&Path> {
+        (self.replace && self.last.exists()).then_some(&*self.last)
+    }
+
+    /// The same, when the task had ended by then: output and outcome are what they are now.
+    pub(super) fn earlier_of_ended(&self) -> Option<&Path> {
+        let last = self.earlier()?;
+        let outcome = fs_err::read(last.join("outcome.json")).ok()?;
+        let outcome: serde_json::Value = serde_json::from_slice(&outcome).ok()?;
+        let kind = outcome.get("outcome")?.as_str()?;
+        (kind != Outcome::Running.kind()).then_some(last)
+    }
+
+    /// Moves the files to `directory`, and drops all else.
+    ///
+    /// # Errors
+    /// As [`results::place`] says.
+    pub(super) async fn add_files(
+        &mut self,
+        directory: PathBuf,
+        overwrite: bool,
+    ) -> Result<(), Error> {
+        let partial = self.partial();
+        let add = move || {
+            sync_tree(&partial.path).map_err(unwritable)?;
+            results::place(&partial.files(), &directory, overwrite)
+        };
+        let added = tokio::task::spawn_blocking(add).await;
+        added.unwrap_or_else(|panicked| Err(unwritable(io::Error::other(panicked))))
     }
 
     /// Adds to the file `stdout`.

@@ -154,8 +154,9 @@ fn a_process_of_another_user_is_named() {
         become_other.display()
     );
     let task = Task::new(Script::from_commands("t", [line]));
-    let results = runtime()
-        .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
+    let fleet = place.fleet();
+    let run = fleet.run_on_host(&task, server.name()).keep(true);
+    let results = runtime().block_on(run.into_future()).unwrap();
     assert_eq!(results.outcome, Outcome::Exited { code: 0 });
     let pid = String::from_utf8(results.stdout().unwrap()).unwrap();
     let [warning] = &results.warnings[..] else { panic!("{results:?}") };
@@ -163,6 +164,15 @@ fn a_process_of_another_user_is_named() {
     assert!(warning.starts_with(named) && warning.contains(pid.trim()), "{warning}");
     let outcome = fs_err::read_to_string(results.directory.join("outcome.json")).unwrap();
     assert!(outcome.contains(named), "{outcome}");
+    // Whoever only waits for the end, or brings it about, hears of it, too.
+    let mut told = Vec::new();
+    let attach = fleet.attach(place.host.clone(), results.id).follow(|event| {
+        if let Event::Warning(text) = event {
+            told.push(text);
+        }
+    });
+    assert_eq!(runtime().block_on(attach.watch()).unwrap(), Some(results.outcome));
+    assert_eq!(told, results.warnings);
     server.kill_processes();
 }
 

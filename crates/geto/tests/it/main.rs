@@ -10,6 +10,7 @@ mod cost;
 mod each;
 mod ending;
 mod faults;
+mod fetch;
 mod full;
 mod hostile;
 mod hosts;
