@@ -23,6 +23,7 @@ pub struct Machine {
     tools: Option<Tools>,
     mounts: Vec<(PathBuf, String)>,
     no_proc: bool,
+    own_boot_id: bool,
     user: Option<String>,
     name: Option<String>,
 }
@@ -140,6 +141,14 @@ impl Machine {
         self
     }
 
+    /// Gives it a boot id of its own, which a test changes by writing to that file of the server:
+    /// `/proc/sys/kernel/random/boot_id`.
+    #[must_use]
+    pub fn own_boot_id(mut self) -> Self {
+        self.own_boot_id = true;
+        self
+    }
+
     /// Calls it by that name, and takes its machine id away: to programs it is another machine.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
@@ -153,6 +162,7 @@ impl Machine {
             || self.system_shell.is_some()
             || !self.mounts.is_empty()
             || self.no_proc
+            || self.own_boot_id
             || self.user.is_some()
     }
 
@@ -258,6 +268,11 @@ impl Machine {
             if *shell != target {
                 bind(shell, &target);
             }
+        }
+        if self.own_boot_id {
+            let file = etc.join("boot_id");
+            fs_err::write(&file, "00000000-0000-4000-8000-000000000000\n").expect("new directory");
+            bind(&file, Path::new("/proc/sys/kernel/random/boot_id"));
         }
         let owner = format!(",uid={},gid={}", prepared.user.uid, prepared.user.gid);
         for (path, options) in &self.mounts {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use geto_core::wire::{AttachRequest, Boot, EndReport, From as Offset};
+use geto_core::wire::{AttachRequest, Boot, EndReport, From as Offset, Reply};
 use geto_core::{Bring, Host, TaskId};
 use tokio::sync::watch;
 
@@ -12,7 +12,8 @@ use super::files::{self, Files, Unpacking};
 use super::link::Link;
 use super::send::Order;
 use super::store::Store;
-use crate::session::{Opening, Purpose, Session, random};
+use crate::session::{Next, Opening, Purpose, Session, random};
+use crate::text::printable;
 use crate::{Error, ErrorKind};
 
 /// Tells who follows.
@@ -121,7 +122,7 @@ pub(super) enum Said {
     Resend {
         spooled: u64,
     },
-    /// Another session of the same run got the right to start the task.
+    /// Another session of the same run has, or may get, the right to start the task.
     Claimed,
 }
 
@@ -314,16 +315,39 @@ impl Execution<'_> {
         spooled: u64,
         link: &mut Link<'_>,
     ) -> Result<Said, Failure> {
-        let order = self.order.as_ref().expect("only who has an order sends");
         if self.progress.cancelled {
             // The host has just said that nothing was started.
+            if self.progress.sent {
+                self.bury(session).await?;
+            }
             return Err(self.cancelled().into());
         }
+        let order = self.order.as_ref().expect("only who has an order sends");
         self.progress.sends += 1;
         let attempt = format!("{:016x}", random()?);
         order.request(session, self.host, self.id, &attempt, spooled).await;
         let upload = order.upload(session, self.host, spooled);
         self.hear(session, Some(upload), link).await
+    }
+
+    /// Lets the host refuse the task from now on: an earlier request may still be on its way.
+    async fn bury(&mut self, session: &mut Session) -> Result<(), Failure> {
+        session.request(["work", &self.host.remote_work_path]).await;
+        session.request(["remove", &self.id.to_string()]).await;
+        loop {
+            let message = "failed to make sure that the task is not started";
+            let failed = |session: &Session| session.error(ErrorKind::Host, message);
+            match session.next().await.map_err(Failure::Link)? {
+                Next::Reply(Reply::Removed) => return Ok(()),
+                // It was just started; whoever attaches to it ends it.
+                Next::Reply(Reply::Error { text, .. }) => {
+                    let error = failed(session).caused_by(printable(text.as_bytes()));
+                    return Err(Failure::Link(error));
+                }
+                Next::Reply(_) => {}
+                Next::Again | Next::End(_) => return Err(Failure::Link(failed(session))),
+            }
+        }
     }
 
     /// Goes on with a task that was sent before.

@@ -40,8 +40,12 @@ impl Execution<'_> {
                 biased;
                 () = cancelled(&mut self.cancel), if !self.progress.cancelled => {
                     self.progress.cancelled = true;
-                    if is_uploading || (self.order.is_some() && !self.progress.sent) {
+                    if self.order.is_some() && !self.progress.sent {
                         return Err(self.cancelled().into());
+                    }
+                    if is_uploading {
+                        // An earlier request that is still on its way may start it.
+                        return Ok(Said::Claimed);
                     }
                     session.cancel().await;
                     continue;
@@ -193,6 +197,10 @@ impl Execution<'_> {
                 let error = error("it is not known whether the task was started");
                 Err(self.because_rebooted(error).into())
             }
+            // What had come was not synced: its length may be right and its end empty.
+            TaskState::None { .. } if self.progress.rebooted => {
+                Ok(Some(Said::Resend { spooled: 0 }))
+            }
             TaskState::None { spooled } => Ok(Some(Said::Resend { spooled })),
             TaskState::Gone => Err(error("the task was removed there").into()),
             TaskState::Sending if is_own => {
@@ -262,7 +270,7 @@ impl Execution<'_> {
                     store.stdout(&bytes).map_err(|error| self.unwritten(error))?;
                 }
                 let at = self.progress.stdout;
-                self.progress.stdout = at.map(|at| at + bytes.len() as u64);
+                self.progress.stdout = at.map(|at| at.saturating_add(bytes.len() as u64));
                 if let Some(shown) = self.progress.shown[0].part(at.unwrap_or_default(), bytes) {
                     (self.follow)(Event::Stdout(shown));
                 }
@@ -272,7 +280,7 @@ impl Execution<'_> {
                     store.stderr(&bytes).map_err(|error| self.unwritten(error))?;
                 }
                 let at = self.progress.stderr;
-                self.progress.stderr = at.map(|at| at + bytes.len() as u64);
+                self.progress.stderr = at.map(|at| at.saturating_add(bytes.len() as u64));
                 if let Some(shown) = self.progress.shown[1].part(at.unwrap_or_default(), bytes) {
                     (self.follow)(Event::Stderr(shown));
                 }

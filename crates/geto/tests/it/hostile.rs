@@ -125,6 +125,13 @@ fn lies_end_in_an_error_and_no_results() {
         ("a header without end", begun(&"x".repeat(9999)), None, None, ErrorKind::Lost),
         ("a text beyond bounds", begun("{N} ended 99999999999\n"), None, None, ErrorKind::Lost),
         ("a length that is none", begun("{N} out -1\n"), None, None, ErrorKind::Lost),
+        (
+            "a place beyond all",
+            begun("{N} from 22\n18446744073709551615 0{N} out 1\nx"),
+            None,
+            Some(0),
+            ErrorKind::Lost,
+        ),
         ("no end of the task", begun("{N} out 1\nx"), None, Some(0), ErrorKind::Lost),
         ("output beyond the limit", begun(""), Some(stdout.into_bytes()), None, ErrorKind::Results),
         ("no files", ended(""), None, Some(0), ErrorKind::Results),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use geto::{ErrorKind, Event, Outcome};
-use geto_testkit::{Cut, Direction, Dropbear, Server, Sshd};
+use geto_testkit::{Cut, Direction, Dropbear, Machine, Server, Sshd};
 
+use crate::ssh::tasks_left;
 use crate::support::{kind, runtime};
 use crate::world::{World, kill_named, kill_shell, numbers};
 
@@ -227,4 +228,58 @@ fn a_task_that_is_cancelled_is_not_sent_again() {
     let error = runtime().block_on(run.into_future()).unwrap_err();
     assert_eq!((error.kind(), error.exit_code().0), (ErrorKind::Cancelled, 130), "{error:?}");
     assert!(!world.runs.exists());
+    check_refused(&world.server);
+}
+
+/// Nor is what is being sent once more: the first request may be late, and find its way yet.
+#[test]
+fn a_task_that_is_cancelled_while_it_is_sent_again_is_refused_from_then_on() {
+    let world = World::of(Sshd::builder().start(), |proxy| {
+        proxy.cut_after(Direction::ToServer, 26_000, Cut::Stall).only_first(1)
+    });
+    let mut task = world.task("sleep 1000");
+    task.stdin = geto::Stdin::Bytes(vec![b'x'; 100_000]);
+    let run = world.fleet.run_on_host(&task, world.server.name());
+    let canceller = run.canceller();
+    let run = run.follow(|event| {
+        // It has just been heard that nothing is there.
+        if let Event::LinkBack { .. } = event {
+            canceller.cancel();
+        }
+    });
+    let error = runtime().block_on(run.into_future()).unwrap_err();
+    assert_eq!((error.kind(), error.exit_code().0), (ErrorKind::Cancelled, 130), "{error:?}");
+    assert!(!world.runs.exists());
+    check_refused(&world.server);
+}
+
+/// The host has a tombstone of the task, and nothing else.
+fn check_refused(server: &Server) {
+    assert_eq!(tasks_left(server), Vec::<PathBuf>::new());
+    assert_eq!(crate::support::below(&server.inside("~/.cache/geto"), "gone").len(), 1);
+}
+
+/// A file whose end was not on the disk when the host stopped may have its length all the same.
+#[test]
+fn dependencies_are_sent_anew_to_a_host_that_was_restarted() {
+    let machine = Machine::new().own_boot_id();
+    let world = World::of(Sshd::builder().machine(machine).start(), |proxy| {
+        proxy.cut_after(Direction::ToServer, 10_000_000, Cut::Reset).only_first(1)
+    });
+    let data = world.place.dir.path().join("data");
+    let text: Vec<u8> = numbers(2_000_000);
+    fs_err::write(&data, &text).unwrap();
+    let task = world.task("cat DEPS/data").dependency(&data);
+    let (result, broken, _) = world.run(&task, |event| {
+        if let Event::LinkBroken { .. } = event {
+            let part = || fs_err::read_dir(parts(&world.server)).unwrap().next().unwrap().unwrap();
+            let length = part().metadata().unwrap().len();
+            fs_err::write(part().path(), vec![0; usize::try_from(length).unwrap()]).unwrap();
+            let boot = world.server.inside("/proc/sys/kernel/random/boot_id");
+            fs_err::write(boot, "another\n").unwrap();
+        }
+    });
+    assert_eq!(broken, 1);
+    assert_eq!(result.unwrap().stdout().unwrap(), text);
+    world.check_once();
 }
