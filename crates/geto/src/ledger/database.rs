@@ -57,6 +57,10 @@ const MIGRATIONS: &[&str] = &[
         value INTEGER NOT NULL
     ) WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE tasks ADD COLUMN max_results INTEGER;
+    ALTER TABLE tasks ADD COLUMN keep INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Why a database can't be used.

@@ -39,6 +39,10 @@ pub struct LedgerEntry {
     pub files: Option<FilesHome>,
     /// Whether the host still keeps the task; `None` when that is not known.
     pub on_host: Option<bool>,
+    /// The most bytes that were to come home; `None` is no limit.
+    pub max_results: Option<u64>,
+    /// Whether the host was to keep the task after its results are home.
+    pub keep: bool,
 }
 
 /// A host as the ledger knows it: enough to find it without geto.ini, and no secret.
@@ -126,6 +130,8 @@ impl LedgerEntry {
             results_removed: false,
             files: None,
             on_host: None,
+            max_results: None,
+            keep: false,
         }
     }
 

@@ -79,11 +79,14 @@ impl Ledger {
             ":ssh_config_path": host.ssh_config_path.as_deref().map(path_text),
             ":known_hosts_path": host.known_hosts_path.as_deref().map(path_text),
             ":privkey_path": host.privkey_path.as_deref().map(path_text),
+            ":max_results": new.max_results.map(row::number), ":keep": new.keep,
         };
         let sql = "INSERT OR REPLACE INTO tasks (id, script, asked, host, address, port, user, \
-                   transport, remote_work_path, ssh_config_path, known_hosts_path, privkey_path) \
+                   transport, remote_work_path, ssh_config_path, known_hosts_path, privkey_path, \
+                   max_results, keep) \
                    VALUES (:id, :script, :asked, :host, :address, :port, :user, :transport, \
-                   :remote_work_path, :ssh_config_path, :known_hosts_path, :privkey_path)";
+                   :remote_work_path, :ssh_config_path, :known_hosts_path, :privkey_path, \
+                   :max_results, :keep)";
         self.connection.execute(sql, values).map(drop).failing("write to", &self.path)
     }
 
@@ -218,7 +221,7 @@ impl Ledger {
     }
 
     /// Returns the tasks without a known end, newest first: they run, or nobody here has seen them
-    /// end.
+    /// end. Those that are known to be removed from their hosts are left out.
     ///
     /// # Errors
     /// Of kind [`Local`](crate::ErrorKind::Local), when it can't be read.
@@ -276,8 +279,9 @@ impl Ledger {
     }
 }
 
-/// The condition of tasks whose end nobody here has seen.
-const UNFINISHED: &str = "outcome IS NULL AND (error IS NULL OR error IN ('lost', 'results'))";
+/// The condition of tasks whose end nobody here has seen, and which may still be on their hosts.
+const UNFINISHED: &str = "outcome IS NULL AND (error IS NULL OR error IN ('lost', 'results')) \
+                          AND on_host IS NOT 0";
 
 /// Whether an id may begin like that.
 fn is_start_of_id(word: &str) -> bool {

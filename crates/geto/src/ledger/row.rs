@@ -15,7 +15,8 @@ use crate::{ErrorKind, FilesHome};
 /// The columns that [`entry`] reads.
 pub(super) const COLUMNS: &str = "id, script, asked, host, address, port, user, transport, remote_work_path, ssh_config_path, \
      known_hosts_path, privkey_path, started, ended, run_time, outcome, code, signal, reason, \
-     error, directory, results, results_removed, files, file_count, file_bytes, on_host";
+     error, directory, results, results_removed, files, file_count, file_bytes, on_host, \
+     max_results, keep";
 
 /// Reads a task.
 pub(super) fn entry(row: &Row<'_>) -> Result<LedgerEntry> {
@@ -61,6 +62,8 @@ pub(super) fn entry(row: &Row<'_>) -> Result<LedgerEntry> {
             None => None,
         },
         on_host: row.get("on_host")?,
+        max_results: row.get::<_, Option<i64>>("max_results")?.and_then(|n| u64::try_from(n).ok()),
+        keep: row.get("keep")?,
     })
 }
 

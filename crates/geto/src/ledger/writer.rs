@@ -30,9 +30,19 @@ const LOG_PAGES: i64 = 100;
 #[derive(Debug)]
 pub(crate) enum Note {
     Start(Box<LedgerEntry>),
-    Started { id: TaskId, at: Duration, directory: String },
-    Outcome { id: TaskId, outcome: Outcome, run_time: Duration },
+    Started {
+        id: TaskId,
+        at: Duration,
+        directory: String,
+    },
+    Outcome {
+        id: TaskId,
+        outcome: Outcome,
+        run_time: Duration,
+    },
     End(TaskId, Box<LedgerEnd>),
+    /// Nothing; who waits for it waits for all before it.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -79,6 +89,12 @@ impl LedgerWriter {
     /// nobody was told yet.
     pub(crate) async fn end(&self, id: TaskId, end: LedgerEnd) -> Option<Error> {
         self.written(Note::End(id, Box::new(end)), END_PATIENCE).await
+    }
+
+    /// Waits until all is written that was handed over before. Returns what went wrong, if nobody was
+    /// told yet.
+    pub(crate) async fn settle(&self) -> Option<Error> {
+        self.written(Note::Nothing, END_PATIENCE).await
     }
 
     async fn written(&self, note: Note, patience: Duration) -> Option<Error> {
@@ -192,6 +208,7 @@ impl Ledger {
                     self.record_outcome(*id, outcome, *run_time)?;
                 }
                 Note::End(id, end) => self.record_end(*id, end)?,
+                Note::Nothing => {}
             }
         }
         transaction.commit().failing("write to", &self.path)

@@ -289,7 +289,7 @@ impl Run<'_> {
             }
         };
         let Chosen { host, transport, session } = chosen;
-        let follow = record.start(self.task, &host, follow).await;
+        let follow = record.start(self.task, &host, destination.keep, follow).await;
         let mut link = Link::new(self.fleet, &host, transport, is_own, self.reconnect);
         let mut execution = Execution {
             host: &host,
@@ -305,6 +305,7 @@ impl Run<'_> {
         };
         let ended = match execution.run(&mut link).await {
             Ok(Done::Left(directory)) => {
+                record.leave(&mut execution.follow).await;
                 return Ok(Went::Left(Detached {
                     id: self.id,
                     host: host.name.clone(),

@@ -29,14 +29,16 @@ impl Record {
         Self { id, writer, directory: fleet.local_work_path().join(id.to_string()) }
     }
 
-    /// Notes where the task is about to be sent. Returns who follows the run in place of `follow`.
+    /// Notes where the task is about to be sent, and whether that is to keep it. Returns who follows the run in place of `follow`.
     pub(super) async fn start<'a>(
         &self,
         task: &Task,
         host: &Host,
+        keep: bool,
         mut follow: Follow<'a>,
     ) -> Follow<'a> {
-        let entry = LedgerEntry::new(self.id, task.script.name(), host);
+        let mut entry = LedgerEntry::new(self.id, task.script.name(), host);
+        (entry.max_results, entry.keep) = (task.max_results, keep);
         warn(self.writer.start(entry).await, &mut follow);
         let writer = Arc::clone(&self.writer);
         let id = self.id;
@@ -55,6 +57,11 @@ impl Record {
             }
             follow(event);
         })
+    }
+
+    /// Waits until all is written of a task that is left to its host.
+    pub(super) async fn leave(self, follow: &mut Follow<'_>) {
+        warn(self.writer.settle().await, follow);
     }
 
     /// Notes what came of the task; `keep` is whether the host was to keep it.

@@ -106,6 +106,55 @@ fn a_task_that_is_lost_is_kept_with_what_finds_it_again() {
     server.kill_processes();
 }
 
+#[test]
+fn a_task_is_left_once_its_start_is_written() {
+    let place = Place::new();
+    let fleet = place.fleet();
+    let path = Ledger::open(fleet.local_work_path()).unwrap().path().to_owned();
+    let runs = place.dir.path().join("runs");
+    let mut task = task(&format!("sleep 0.3; echo >'{}'", runs.display()));
+    task.max_results = Some(1 << 20);
+    let mut other = Some(Connection::open(path).unwrap());
+    let run = fleet.run_on_host(&task, "local").keep(true).follow(|event| match event {
+        // From here on nobody else may write until the script has run for a while.
+        Event::Slot { .. } => {
+            other.as_ref().unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+        }
+        Event::Started { .. } => {
+            let (other, runs) = (other.take().unwrap(), runs.clone());
+            std::thread::spawn(move || {
+                while !runs.exists() {
+                    std::thread::yield_now();
+                }
+                other.execute_batch("ROLLBACK").unwrap();
+            });
+        }
+        _ => {}
+    });
+    let left = runtime().block_on(run.detach()).unwrap();
+    let entry = newest(&place);
+    assert_eq!((entry.id, entry.directory), (left.id, Some(left.directory)));
+    // Whoever goes on does as was asked for.
+    assert_eq!((entry.max_results, entry.keep), (Some(1 << 20), true));
+    let end = fleet.attach(place.host.clone(), left.id).watch();
+    assert_eq!(runtime().block_on(end).unwrap(), Some(Outcome::Exited { code: 0 }));
+}
+
+#[test]
+fn a_ledger_of_an_older_geto_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(dir.path()).unwrap();
+    let id = TaskId::from_bits(1);
+    ledger.record_start(&LedgerEntry::new(id, "job", &Host::local())).unwrap();
+    let older = Connection::open(ledger.path()).unwrap();
+    drop(ledger);
+    let back = "ALTER TABLE tasks DROP COLUMN max_results; ALTER TABLE tasks DROP COLUMN keep; \
+                PRAGMA user_version = 2";
+    older.execute_batch(back).unwrap();
+    let entry = Ledger::open(dir.path()).unwrap().entry(id).unwrap().unwrap();
+    assert_eq!((&*entry.script, entry.max_results, entry.keep), ("job", None, false));
+}
+
 /// Makes a file that is no ledger of this version.
 type Spoil = fn(&Path);
 
@@ -207,6 +256,8 @@ fn a_word_means_an_id_what_ids_begin_with_or_a_script() {
     assert_eq!(found("job"), [two], "none runs: the newest is meant");
     assert_eq!(ledger.last().unwrap().unwrap().id, three);
     assert_eq!(ledger.unfinished().unwrap().len(), 1);
+    ledger.record_removed(three).unwrap();
+    assert_eq!(ledger.unfinished().unwrap(), [], "it is not there any more");
     ledger.record_removed(two).unwrap();
     assert_eq!(ledger.entry(two).unwrap().unwrap().on_host, Some(false));
     ledger.forget(two).unwrap();
