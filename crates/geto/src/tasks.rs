@@ -9,8 +9,10 @@ use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Fleet};
 
-/// A host that says more than this is no host of geto.
-const TASKS_MAX: usize = 1 << 20;
+/// How many bytes the tasks of a host may take here: some 75,000 tasks.
+const BYTES_MAX: usize = 32 << 20;
+/// How many removals are asked for at once.
+const REMOVALS_AT_ONCE: usize = 64;
 
 /// A task that lives on a host: it runs there, waits, or has ended and left its results.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl HostTask {
         self.started?.checked_add(self.run_time?)
     }
 
-    fn of(host: &Host, listing: &Listing, clock: Clock) -> Self {
+    fn of(host: &Host, listing: Listing, clock: Clock) -> Self {
         Self {
             id: listing.id,
             host: host.name.clone(),
@@ -56,10 +58,10 @@ impl HostTask {
                 TaskState::Ended => Some(crate::run::outcome(listing.end.as_ref())),
                 _ => None,
             },
-            script: printable(listing.script.as_bytes()),
+            script: listing.script,
             state: listing.state,
-            slots: printable(listing.slots.as_bytes()),
-            origin: printable(listing.origin.as_bytes()),
+            slots: listing.slots,
+            origin: listing.origin,
         }
     }
 }
@@ -70,18 +72,25 @@ pub(crate) async fn list(fleet: &Fleet, host: &Host) -> Result<Vec<HostTask>, Er
     for opening in Opening::ALL {
         let mut session = Session::open(&*transport, &host.name, opening, Purpose::Attach).await?;
         session.request(["work", &host.remote_work_path]).await;
-        session.request(["list"]).await;
-        let mut listings = Vec::new();
+        session.list().await;
+        let (mut listings, mut bytes) = (Vec::new(), 0);
         loop {
             match session.next().await? {
                 Next::Again => break,
-                Next::Reply(Reply::Task(_)) if listings.len() >= TASKS_MAX => {
-                    return Err(Error::new(ErrorKind::Host, "the host lists too many tasks")
-                        .on_host(&host.name));
+                Next::Reply(Reply::Task(listing)) => {
+                    let listing = shown(*listing);
+                    bytes += size_of(&listing);
+                    if bytes > BYTES_MAX {
+                        let limit = format!("they take more than {BYTES_MAX} bytes here");
+                        return Err(Error::new(ErrorKind::Host, "failed to list the tasks")
+                            .on_host(&host.name)
+                            .caused_by(limit)
+                            .with_hint("remove old ones there: `geto rm TASK...`"));
+                    }
+                    listings.push(listing);
                 }
-                Next::Reply(Reply::Task(listing)) => listings.push(*listing),
                 Next::Reply(Reply::Listed(clock)) => {
-                    let task = |listing| HostTask::of(host, &listing, clock);
+                    let task = |listing| HostTask::of(host, listing, clock);
                     return Ok(listings.into_iter().map(task).collect());
                 }
                 next => pass(&session, host, next, "failed to list the tasks")?,
@@ -91,23 +100,74 @@ pub(crate) async fn list(fleet: &Fleet, host: &Host) -> Result<Vec<HostTask>, Er
     Err(unread(host))
 }
 
-/// Removes a task that does not run, with all that it left on `host`.
-pub(crate) async fn remove(fleet: &Fleet, host: &Host, id: TaskId) -> Result<(), Error> {
+/// What a person is shown of it.
+fn shown(mut listing: Listing) -> Listing {
+    for text in [&mut listing.script, &mut listing.slots, &mut listing.origin] {
+        *text = printable(text.as_bytes());
+    }
+    listing
+}
+
+/// How much memory it takes, here and as what is made of it.
+fn size_of(listing: &Listing) -> usize {
+    let Listing { slots, origin, host, script, end, .. } = listing;
+    let left = end.as_ref().map_or(0, |end| end.left.len());
+    std::mem::size_of::<Listing>() + slots.len() + origin.len() + host.len() + script.len() + left
+}
+
+/// Removes tasks that don't run, with all that they left on `host`; what came of each stands in
+/// their order.
+pub(crate) async fn remove_all(
+    fleet: &Fleet,
+    host: &Host,
+    ids: &[TaskId],
+) -> Vec<Result<(), Error>> {
+    let mut removed = Vec::new();
+    if let Err(error) = try_remove(fleet, host, ids, &mut removed).await {
+        // Whoever was not reached has the same reason.
+        let rest = &ids[removed.len()..];
+        removed.extend(rest.iter().map(|id| Err(error.repeat().of_task(*id))));
+    }
+    removed
+}
+
+async fn try_remove(
+    fleet: &Fleet,
+    host: &Host,
+    ids: &[TaskId],
+    removed: &mut Vec<Result<(), Error>>,
+) -> Result<(), Error> {
     let transport = fleet.connect(host).await?;
-    for opening in Opening::ALL {
+    'opened: for opening in Opening::ALL {
         let mut session = Session::open(&*transport, &host.name, opening, Purpose::Attach).await?;
         session.request(["work", &host.remote_work_path]).await;
-        session.send(wire::request(["remove", &id.to_string()])).await;
-        loop {
-            match session.next().await? {
-                Next::Again => break,
-                Next::Reply(Reply::Removed) => return Ok(()),
-                next => pass(&session, host, next, "failed to remove the task")
-                    .map_err(|error| error.of_task(id))?,
+        for some in ids[removed.len()..].chunks(REMOVALS_AT_ONCE) {
+            for id in some {
+                session.send(wire::request(["remove", &id.to_string()])).await;
+            }
+            let end = removed.len() + some.len();
+            while let Some(id) = ids[..end].get(removed.len()) {
+                let failed = "failed to remove the task";
+                match session.next().await? {
+                    Next::Again => continue 'opened,
+                    Next::Reply(Reply::Removed) => removed.push(Ok(())),
+                    Next::Reply(Reply::Error { kind, text }) if kind == "remove" => {
+                        let error = Error::new(ErrorKind::Host, failed).on_host(&host.name);
+                        let cause = printable(text.as_bytes());
+                        removed.push(Err(error.of_task(*id).caused_by(cause)));
+                    }
+                    next => pass(&session, host, next, failed)?,
+                }
             }
         }
+        return Ok(());
     }
     Err(unread(host))
+}
+
+/// Removes a task that does not run, with all that it left on `host`.
+pub(crate) async fn remove(fleet: &Fleet, host: &Host, id: TaskId) -> Result<(), Error> {
+    remove_all(fleet, host, &[id]).await.into_iter().collect()
 }
 
 /// Passes over what may come before an answer.

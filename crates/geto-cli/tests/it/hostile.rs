@@ -16,7 +16,7 @@ nonce=
 while IFS= read -r line; do
   case $line in
     g_nonce=*) nonce=${line#g_nonce=} ;;
-    go) break ;;
+    go | list) break ;;
   esac
 done
 sed "s/{N}/$nonce/g" <says
@@ -70,14 +70,20 @@ impl Lies {
 
     /// Runs a task there, which must fail without harm.
     fn run(&self, what: &str, options: &[&str]) -> Told {
+        self.geto(what, &[&["run", "-H", "liar"], options, &["-c", ":"]].concat())
+    }
+
+    /// Does something there, which must fail without harm.
+    fn geto(&self, what: &str, args: &[&str]) -> Told {
         let memory = self.world.env.tmp().join("memory");
         let mut command = self.world.env.command(program("time", "time"));
         command.args(["-q", "-f", "%M", "-o"]).arg(&memory).arg(env!("CARGO_BIN_EXE_geto"));
-        command.args(["run", "-H", "liar"]).args(options).args(["-c", ":"]).stdout(Stdio::null());
+        command.args(args).stdout(Stdio::null());
         let output = command.stderr(Stdio::piped()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let code = output.status.code().unwrap();
-        assert!(stderr.contains("geto: error: "), "{what}: {stderr}");
+        let is_told = ["error", "warning"].map(|word| stderr.contains(&format!("geto: {word}: ")));
+        assert!(is_told.contains(&true), "{what}: {stderr}");
         assert!(!stderr.contains(|c: char| c.is_control() && c != '\n'), "{what}: {stderr:?}");
         let used: u64 = fs_err::read_to_string(&memory).unwrap().trim().parse().unwrap();
         assert!(used < MEMORY_KB_MAX, "{what}: {used} KB");
@@ -90,8 +96,9 @@ impl Lies {
             }
         }
         let state = self.world.env.state_home();
-        let beside: Vec<_> = entries(&state).into_iter().map(|path| name_of(&path)).collect();
-        assert_eq!(beside, ["geto", "victim"], "{what}");
+        let mut beside: Vec<_> = entries(&state).into_iter().map(|path| name_of(&path)).collect();
+        beside.retain(|name| name != "geto");
+        assert_eq!(beside, ["victim"], "{what}");
         assert_eq!(fs_err::read(state.join("victim")).unwrap(), b"safe", "{what}");
         assert!(!Path::new("/tmp/geto-absolute").exists(), "{what}");
         Told { code, stderr }
@@ -138,6 +145,38 @@ fn words_that_lie_end_in_an_error() {
         assert!([123, 125].contains(&told.code), "{what}: {}", told.stderr);
         assert!(told.stderr.contains(reason), "{what}: {}", told.stderr);
     }
+}
+
+#[test]
+fn endless_tasks_end_in_little_memory() {
+    let lies = Lies::new();
+    let task = |script: &str| {
+        let text =
+            format!("0000-0000-0000-0001\nrunning\n1\n1\n1\n{script}\n\nme\nhost\n{script}\n");
+        format!("{{N}} task {}\n{text}", text.len()).into_bytes()
+    };
+    let hello = b"{N} hello 1\n1".to_vec();
+    for (what, script) in [("short", "x".to_owned()), ("long", "\u{1b}".repeat(30_000))] {
+        lies.say(&hello, None, Some(&task(&script).repeat(100)));
+        let told = lies.geto(what, &["ps", "-H", "liar"]);
+        assert_eq!(told.code, 1, "{what}: {}", told.stderr);
+        assert!(told.stderr.contains("they take more than"), "{what}: {}", told.stderr);
+    }
+}
+
+/// More than a host says of one task.
+#[test]
+fn a_host_may_have_many_tasks() {
+    let lies = Lies::new();
+    let text = |id: usize| {
+        let text = format!("0000-0000-0001-{id:04x}\nrunning\n1\n1\n1\n1\n\nme\nhost\njob\n");
+        format!("{{N}} task {}\n{text}", text.len())
+    };
+    let tasks: String = (0..30_000).map(text).collect();
+    let says = format!("{{N}} hello 1\n1{tasks}{{N}} listed 6\n10 100");
+    lies.say(says.as_bytes(), None, None);
+    let ran = lies.world.geto(&["ps", "-H", "liar"]);
+    assert_eq!((ran.code(), ran.text().lines().count()), (0, 30_001), "{}", ran.stderr);
 }
 
 macro_rules! archive {

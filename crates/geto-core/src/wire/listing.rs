@@ -122,7 +122,10 @@ fn started(
     claimed.checked_add(uptime?.saturating_sub(claimed_uptime))
 }
 
-/// A task as its host describes it.
+/// How many characters of a name are kept.
+const FIELD_MAX: usize = 256;
+
+/// A task as its host describes it. Names are cut at 256 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
@@ -155,18 +158,19 @@ impl Listing {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.split('\n');
         let mut line = || lines.next().unwrap_or_default();
+        let word = |line: &str| line.chars().take(FIELD_MAX).collect::<String>();
         Some(Self {
             id: line().parse().ok()?,
             state: TaskState::parse(line())?,
             claimed: seconds(line()).unwrap_or_default(),
             claimed_uptime: seconds(line()).unwrap_or_default(),
             started_uptime: seconds(line()),
-            slots: line().to_owned(),
+            slots: word(line()),
             cpu_ticks: line().parse().ok(),
-            origin: line().to_owned(),
-            host: line().to_owned(),
-            script: line().to_owned(),
-            end: EndReport::parse(line()),
+            origin: word(line()),
+            host: word(line()),
+            script: word(line()),
+            end: EndReport::parse(line()).map(|end| EndReport { left: word(&end.left), ..end }),
         })
     }
 
@@ -226,6 +230,12 @@ mod tests {
         let clock = Clock::parse("1000 100").unwrap();
         assert_eq!(listing.run_time(clock), Some(Duration::from_secs(2)));
         assert_eq!(listing.cpu_time(clock), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn names_are_cut() {
+        let listing = Listing::parse(&RUNNING.replace("my script", &"ä".repeat(9999))).unwrap();
+        assert_eq!(listing.script, "ä".repeat(256));
     }
 
     #[test]

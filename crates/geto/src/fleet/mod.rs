@@ -305,6 +305,15 @@ impl Fleet {
         Box::pin(tasks::remove(self, host, id)).await
     }
 
+    /// Removes tasks from `host`, as [`remove`](Self::remove), in one session. Returns what came of
+    /// each, in the order of `ids`.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped may have removed some.
+    pub async fn remove_all(&self, host: &Host, ids: &[TaskId]) -> Vec<Result<(), Error>> {
+        Box::pin(tasks::remove_all(self, host, ids)).await
+    }
+
     fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {
         let (cancel, _) = watch::channel(false);
         Run {

@@ -119,6 +119,12 @@ impl Session {
         self.writer.send(line).await;
     }
 
+    /// Asks for all tasks. How many come is for who asks to limit.
+    pub(crate) async fn list(&mut self) {
+        self.pace.asked_to_list();
+        self.request(["list"]).await;
+    }
+
     /// Tells how long the task waits for a slot at most, and how long it runs: a host that exceeds
     /// both by far is given up.
     pub(crate) fn of_task(&mut self, patience: Patience, timeout: Option<Duration>) {

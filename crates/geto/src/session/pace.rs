@@ -20,6 +20,8 @@ const PROGRESS: u64 = 64 << 10;
 /// say. Output and files are not counted.
 const ANSWERS_AT_ONCE: u64 = 10_000;
 const ANSWERS_PER_SECOND: u64 = 20;
+/// And for each request, of which there may be many in a session.
+const ANSWERS_PER_REQUEST: u64 = 20;
 
 /// Why a host is given up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +57,10 @@ pub(super) struct Pace {
     /// How many bytes of output and files were received.
     received: u64,
     answers: u64,
+    /// How many of them are to be expected, apart from those of the first moment and each second.
+    expected: u64,
+    /// It tells of tasks, of which there may be any number: who asked counts them.
+    lists: bool,
     /// The longest that the task waits for a slot, and that it runs.
     patience: Patience,
     timeout: Option<Duration>,
@@ -70,6 +76,8 @@ impl Pace {
             passed_then: 0,
             received: 0,
             answers: 0,
+            expected: 0,
+            lists: false,
             patience: Patience::Forever,
             timeout: None,
         };
@@ -83,8 +91,14 @@ impl Pace {
         self.timeout = timeout;
     }
 
+    /// The host is asked for all tasks.
+    pub(super) fn asked_to_list(&mut self) {
+        self.lists = true;
+    }
+
     /// The host is asked for something.
     pub(super) fn asked(&mut self, is_greeted: bool) {
+        self.expected += ANSWERS_PER_REQUEST;
         match self.stage {
             // The first answer is awaited in any case.
             _ if !is_greeted => {}
@@ -109,9 +123,12 @@ impl Pace {
             self.received(bytes.len());
             return Ok(());
         }
+        if self.lists && matches!(reply, Reply::Task(_)) {
+            return Ok(());
+        }
         self.answers += 1;
         let seconds = self.begun.elapsed().as_secs();
-        if self.answers > ANSWERS_AT_ONCE + ANSWERS_PER_SECOND * seconds {
+        if self.answers > ANSWERS_AT_ONCE + ANSWERS_PER_SECOND * seconds + self.expected {
             return Err(GivenUp::Flood(self.answers));
         }
         match (self.stage, reply) {
