@@ -4,10 +4,9 @@ use std::io;
 
 use geto::bytes::Bytes;
 use geto::units::{human_bytes, human_duration};
-use geto::{Canceller, Error, ErrorKind, ExitCode, Outcome, Results, TaskId};
+use geto::{Canceller, Detached, Error, ErrorKind, ExitCode, Outcome, Results, TaskId};
 use tokio::task::JoinHandle;
 
-use crate::app::unwritten;
 use crate::events::{Follower, Whereabouts, files_line, line, results_object};
 use crate::exit;
 use crate::output::{Output, Stream};
@@ -37,7 +36,30 @@ impl Console {
         canceller: Canceller,
         printer: Printer,
     ) -> Result<(Self, Follower), Error> {
-        let whereabouts = Whereabouts::new(id, host);
+        Self::of(Whereabouts::new(id, host), host, script, canceller, printer)
+    }
+
+    /// The same, of a task that was started before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn attached(
+        id: TaskId,
+        host: &str,
+        script: &str,
+        canceller: Canceller,
+        printer: Printer,
+    ) -> Result<(Self, Follower), Error> {
+        Self::of(Whereabouts::of_started(id, host), host, script, canceller, printer)
+    }
+
+    fn of(
+        whereabouts: Whereabouts,
+        host: &str,
+        script: &str,
+        canceller: Canceller,
+        printer: Printer,
+    ) -> Result<(Self, Follower), Error> {
         let output = Output::start();
         let signals = Signals::catch().map_err(|error| {
             Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)
@@ -79,12 +101,23 @@ impl Console {
         }
     }
 
-    /// Prints what is asked for instead of output.
-    pub(crate) fn print(&self, text: &str) -> Result<ExitCode, Error> {
-        let text = Bytes::from(text.to_owned());
+    /// Prints the id of a task that runs and is left.
+    ///
+    /// # Errors
+    /// Of kind [`Lost`](ErrorKind::Lost), when stdout takes nothing: nobody else knows of the task.
+    pub(crate) fn print_left(&self, detached: &Detached) -> Result<ExitCode, Error> {
+        let Detached { id, host, .. } = detached;
+        let text = Bytes::from(format!("{id}\n"));
         let written = self.output.write(Stream::Stdout, text).and_then(|()| self.output.finish());
-        written.map_err(unwritten)?;
-        Ok(ExitCode::SUCCESS)
+        match written {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(Error::new(ErrorKind::Lost, "failed to write the id of the task")
+                .of_task(*id)
+                .caused_by(error)
+                .with_hint(format!(
+                    "task {id} runs on host `{host}`: `geto attach -H {host} {id}` goes on with it"
+                ))),
+        }
     }
 
     /// Says what came of the task, and whether the host keeps it.

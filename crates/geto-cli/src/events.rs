@@ -21,13 +21,25 @@ struct Place {
     id: TaskId,
     host: String,
     connected: bool,
+    /// It was started by another process, which has told its id.
+    is_started: bool,
     directory: Option<String>,
 }
 
 impl Whereabouts {
     /// Makes those of a task that is to run on `host`.
     pub(crate) fn new(id: TaskId, host: &str) -> Self {
-        let place = Place { id, host: host.to_owned(), connected: false, directory: None };
+        Self::of(id, host, false)
+    }
+
+    /// Makes those of a task that was started before.
+    pub(crate) fn of_started(id: TaskId, host: &str) -> Self {
+        Self::of(id, host, true)
+    }
+
+    fn of(id: TaskId, host: &str, is_started: bool) -> Self {
+        let host = host.to_owned();
+        let place = Place { id, host, connected: false, is_started, directory: None };
         Self(Arc::new(Mutex::new(place)))
     }
 
@@ -38,11 +50,15 @@ impl Whereabouts {
 
     /// Says that geto leaves the task, and how to find it.
     pub(crate) fn tell(&self, printer: Printer) {
-        self.with(|Place { id, host, connected, directory }| {
+        self.with(|Place { id, host, connected, is_started, directory }| {
             let text = match directory {
                 Some(directory) => format!(
                     "task {id} goes on on host `{host}`; its files are in `{directory}`, its \
                      output and outcome beside it; `geto attach -H {host} {id}` goes on with it"
+                ),
+                None if *is_started => format!(
+                    "task {id} is left as it is on host `{host}`; `geto attach -H {host} {id}` goes \
+                     on with it"
                 ),
                 None if *connected => format!(
                     "task {id} was not seen to start on host `{host}`; if it did, it is in \

@@ -80,7 +80,7 @@ async fn execute(
             Ok(detached) => detached?,
             Err(code) => return Ok(code),
         };
-        return console.print(&format!("{}\n", detached.id));
+        return console.print_left(&detached);
     }
     match console.wait_for(async { running.await }).await {
         Ok(ended) => console.conclude(ended, args.home.keep),

@@ -212,7 +212,7 @@ pub(crate) struct RunArgs {
 
     /// Print the task's id once it has been started, and leave it to its host: `geto attach` finds it
     /// again
-    #[arg(short = 'D', long, conflicts_with_all = ["into", "overwrite", "keep", "dry_run", "json"])]
+    #[arg(short = 'D', long, conflicts_with_all = ["into", "overwrite", "dry_run", "json"])]
     pub(crate) detach: bool,
 
     /// Pick one of several hosts: where the fewest tasks of this name run relative to the slots, at

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use geto::units::parse_duration;
+use geto::units::{parse_duration, parse_size};
 
 use super::{ConnectArgs, LinkArgs, OutputArgs, some_time};
 
@@ -117,7 +117,13 @@ pub(crate) struct AttachArgs {
     #[arg(long, requires = "into")]
     pub(crate) overwrite: bool,
 
-    /// Keep the task on the host, which is done anyway when another machine has started it
+    /// Bring at most this much home; bytes, or 512K, 10M, 2G [default: what was said when it was
+    /// started from here]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_results: Option<u64>,
+
+    /// Keep the task on the host, which is done anyway when another machine has started it, or
+    /// `--keep` was said then
     #[arg(long)]
     pub(crate) keep: bool,
 
@@ -163,7 +169,13 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "GLOB")]
     pub(crate) bring: Vec<String>,
 
-    /// Put the files into this directory [default: <local_work_path>/<task id>/files]
+    /// Bring at most this much of each task home; bytes, or 512K, 10M, 2G [default: what was said
+    /// when it was started from here]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_results: Option<u64>,
+
+    /// Put the files into this directory; `{task}` in it is the task's id [default:
+    /// <local_work_path>/<task id>/files]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) into: Option<PathBuf>,
 

@@ -16,11 +16,16 @@ pub(crate) async fn attach(args: &AttachArgs, printer: Printer) -> Result<ExitCo
     let found = args.task.find(&mut Finder::new(&fleet, &args.task.hosts, printer)).await?;
     let is_own = found.entry.is_some();
     // Who started it removes it once its results are home; others leave it to them.
-    let keep = if is_own { args.keep } else { !args.rm };
+    let was_kept = found.entry.as_ref().is_none_or(|entry| entry.keep);
+    let keep = !args.rm && (args.keep || was_kept);
     let mut attach = fleet.attach(found.host.clone(), found.id);
     attach = attach.keep(keep).overwrite(args.overwrite);
     if args.from_now {
         attach = attach.stdout(OutputFrom::Now).stderr(OutputFrom::Now);
+    }
+    let said = found.entry.as_ref().and_then(|entry| entry.max_results);
+    if let Some(bytes) = args.max_results.or(said) {
+        attach = attach.max_results(bytes);
     }
     if let Some(time) = args.link.reconnect {
         attach = attach.reconnect(time);
@@ -31,7 +36,7 @@ pub(crate) async fn attach(args: &AttachArgs, printer: Printer) -> Result<ExitCo
     }
     let canceller = attach.canceller();
     let (mut console, mut follower) =
-        Console::start(found.id, &found.host.name, &found.script, canceller, printer)?;
+        Console::attached(found.id, &found.host.name, &found.script, canceller, printer)?;
     let running = attach.follow(move |event| follower.take(event));
     let ended = match console.wait_for(async { running.await }).await {
         Ok(ended) => ended,

@@ -1,5 +1,6 @@
 //! Which tasks the words of a command line mean.
 
+use std::collections::HashSet;
 use std::io;
 
 use geto::text::printable;
@@ -8,6 +9,7 @@ use geto::{
 };
 use tokio::task::JoinSet;
 
+use super::learn::Known;
 use crate::args::{ManyArgs, OneArgs};
 use crate::hosts::allow_many_connections;
 use crate::printer::{Form, Printer, error_object};
@@ -60,9 +62,11 @@ pub(super) async fn hosts(
     Ok(hosts)
 }
 
-/// Asks all hosts at the same time; answers come in the order of the hosts.
-pub(super) async fn ask(fleet: &Fleet, hosts: Vec<Host>) -> Vec<Answer> {
+/// Asks all hosts at the same time; answers come in the order of the hosts, and each task once: a
+/// machine may be known by several names. The ledger learns from them.
+pub(super) async fn ask(fleet: &Fleet, hosts: Vec<Host>, printer: Printer) -> Vec<Answer> {
     allow_many_connections();
+    let known = Known::read(fleet, printer);
     let mut asked = JoinSet::new();
     for (index, host) in hosts.into_iter().enumerate() {
         let fleet = fleet.clone();
@@ -73,7 +77,15 @@ pub(super) async fn ask(fleet: &Fleet, hosts: Vec<Host>) -> Vec<Answer> {
     }
     let mut answers = asked.join_all().await;
     answers.sort_by_key(|(index, _)| *index);
-    answers.into_iter().map(|(_, answer)| answer).collect()
+    let mut answers: Vec<Answer> = answers.into_iter().map(|(_, answer)| answer).collect();
+    known.learn(&answers, printer);
+    let mut seen = HashSet::new();
+    for (_, tasks) in &mut answers {
+        if let Ok(tasks) = tasks {
+            tasks.retain(|task| seen.insert(task.id));
+        }
+    }
+    answers
 }
 
 /// Says which hosts did not answer; true when there are such.
@@ -95,12 +107,26 @@ pub(super) struct Finder<'a> {
     hosts: &'a [String],
     printer: Printer,
     listed: Option<Vec<Found>>,
+    /// Nothing is taken for granted that only the command line says.
+    looks: bool,
+    /// Whether a host that was asked did not answer.
+    missed: bool,
 }
 
 impl<'a> Finder<'a> {
     /// Makes one that asks `hosts`, when there are any, and the ledger otherwise.
     pub(super) fn new(fleet: &'a Fleet, hosts: &'a [String], printer: Printer) -> Self {
-        Self { fleet, hosts, printer, listed: None }
+        Self { fleet, hosts, printer, listed: None, looks: false, missed: false }
+    }
+
+    /// Looks for a task also where id and host are given.
+    pub(super) fn looking(self) -> Self {
+        Self { looks: true, ..self }
+    }
+
+    /// Whether a host that was asked for its tasks did not answer.
+    pub(super) fn has_missed(&self) -> bool {
+        self.missed
     }
 
     /// Returns the task that was started last from here.
@@ -129,7 +155,7 @@ impl<'a> Finder<'a> {
         if self.hosts.is_empty() && !known.is_empty() {
             return only(word, known.into_iter().map(|entry| self.of_entry(entry)).collect());
         }
-        if let (Ok(id), false) = (word.parse::<TaskId>(), self.hosts.is_empty())
+        if let (Ok(id), false) = (word.parse::<TaskId>(), self.looks || self.hosts.is_empty())
             && let [host] = &self.fleet.select(self.hosts, &[]).await?[..]
         {
             let entry = known.into_iter().find(|entry| entry.id == id);
@@ -160,9 +186,9 @@ impl<'a> Finder<'a> {
             return Ok(listed.clone());
         }
         let hosts = hosts(self.fleet, self.hosts, self.printer).await?;
-        let answers = ask(self.fleet, hosts).await;
+        let answers = ask(self.fleet, hosts, self.printer).await;
         // Who can't be told has closed stdout.
-        let _told = tell_dead(&answers, self.printer);
+        self.missed = tell_dead(&answers, self.printer).unwrap_or(true);
         let ledger = self.fleet.ledger().ok().flatten();
         let mut listed = Vec::new();
         for (host, tasks) in answers {
@@ -255,7 +281,7 @@ fn only(word: &str, mut found: Vec<Found>) -> Result<Found, Error> {
             let all: Vec<_> = found.iter().map(Found::described).collect();
             Err(Error::new(ErrorKind::Usage, message)
                 .caused_by(all.join(", "))
-                .with_hint("give its id"))
+                .with_hint("give its id, or its host with `-H`"))
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `geto logs`.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fs_err::File;
 use geto::bytes::Bytes;
 use geto::{Error, ErrorKind, Event, ExitCode, Fleet, OutputFrom};
 use tokio::sync::Notify;
@@ -77,38 +78,73 @@ fn home(args: &LogsArgs, found: &Found) -> Option<PathBuf> {
     entry.results.as_ref().map(|results| results.join(name)).filter(|path| path.is_file())
 }
 
-fn print_file(args: &LogsArgs, path: &std::path::Path, output: &Output) -> Result<(), Error> {
-    let text = fs_err::read(path).map_err(|error| {
+/// How much of a file is read at once.
+const PIECE: usize = 64 << 10;
+
+fn print_file(args: &LogsArgs, path: &Path, output: &Output) -> Result<(), Error> {
+    let unread = |error: io::Error| {
         Error::new(ErrorKind::Local, "failed to read the results").caused_by(error)
-    })?;
-    let from = args.lines.map_or(0, |lines| start_of_tail(&text, lines));
-    // `finish` tells when it can't be written.
-    drop(output.write(Stream::Stdout, Bytes::from(text).slice(from..)));
-    Ok(())
+    };
+    let mut file = File::open(path).map_err(unread)?;
+    if let Some(lines) = args.lines {
+        let from = start_of_tail(&mut file, lines).map_err(unread)?;
+        file.seek(SeekFrom::Start(from)).map_err(unread)?;
+    }
+    loop {
+        let mut piece = vec![0; PIECE];
+        let length = file.read(&mut piece).map_err(unread)?;
+        piece.truncate(length);
+        // `finish` tells when it can't be written.
+        if length == 0 || output.write(Stream::Stdout, Bytes::from(piece)).is_err() {
+            return Ok(());
+        }
+    }
 }
 
 /// Where the last `lines` lines begin.
-fn start_of_tail(text: &[u8], lines: u64) -> usize {
-    if lines == 0 {
-        return text.len();
+fn start_of_tail(file: &mut (impl Read + Seek), lines: u64) -> io::Result<u64> {
+    let size = file.seek(SeekFrom::End(0))?;
+    let mut end = size;
+    let mut left = lines;
+    while left > 0 && end > 0 {
+        let from = end.saturating_sub(PIECE as u64);
+        let mut piece = vec![0; usize::try_from(end - from).unwrap_or(PIECE)];
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(&mut piece)?;
+        let feeds = piece.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+        for (at, _) in feeds {
+            let next = from + at as u64 + 1;
+            // The last one ends the last line.
+            if next == size {
+                continue;
+            }
+            left -= 1;
+            if left == 0 {
+                return Ok(next);
+            }
+        }
+        end = from;
     }
-    let body = text.strip_suffix(b"\n").unwrap_or(text);
-    let before = usize::try_from(lines - 1).unwrap_or(usize::MAX);
-    let ends = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
-    ends.map(|(at, _)| at + 1).nth(before).unwrap_or(0)
+    Ok(if lines == 0 { size } else { 0 })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     #[test]
     fn the_last_lines_are_those_that_tail_prints() {
         for (lines, expected) in [(0, ""), (1, "c\n"), (2, "b\nc\n"), (9, "a\nb\nc\n")] {
             let text = "a\nb\nc\n";
-            assert_eq!(&text[start_of_tail(text.as_bytes(), lines)..], expected);
+            let start = start_of_tail(&mut Cursor::new(text), lines).unwrap();
+            assert_eq!(&text[usize::try_from(start).unwrap()..], expected);
         }
-        assert_eq!(start_of_tail(b"a\nb", 1), 2);
-        assert_eq!(start_of_tail(b"", 3), 0);
+        let start = |text: &[u8], lines| start_of_tail(&mut Cursor::new(text), lines).unwrap();
+        assert_eq!((start(b"a\nb", 1), start(b"", 3), start(b"\n\n", 1)), (2, 0, 1));
+        // Over several pieces.
+        let text = [vec![b'x'; PIECE], b"\n".to_vec(), vec![b'y'; PIECE]].concat();
+        assert_eq!((start(&text, 1), start(&text, 2)), (PIECE as u64 + 1, 0));
     }
 }

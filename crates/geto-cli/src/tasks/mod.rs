@@ -2,18 +2,21 @@
 
 mod attach;
 mod find;
+mod learn;
 mod logs;
 mod many;
 mod object;
 mod ps;
+mod remove;
 mod table;
 
 use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, TaskId};
 
 pub(crate) use self::attach::attach;
 pub(crate) use self::logs::logs;
-pub(crate) use self::many::{fetch, kill, remove, wait};
+pub(crate) use self::many::{fetch, kill, wait};
 pub(crate) use self::ps::ps;
+pub(crate) use self::remove::remove;
 use crate::printer::Printer;
 use crate::signals::Signals;
 

@@ -39,7 +39,7 @@ pub(crate) async fn ps(args: &PsArgs, printer: Printer) -> Result<ExitCode, Erro
 
 async fn once(args: &PsArgs, fleet: &Fleet, printer: Printer) -> Result<ExitCode, Stop> {
     let hosts = hosts(fleet, &args.hosts, printer).await.map_err(Stop::Failed)?;
-    let answers = ask(fleet, hosts).await;
+    let answers = ask(fleet, hosts, printer).await;
     let tasks = tasks(&answers);
     match printer.form() {
         Form::Json => tasks.iter().try_for_each(|task| printer.object(&object(task)))?,
@@ -66,7 +66,7 @@ async fn watch(
             once(args, fleet, printer).await?;
         } else {
             let hosts = hosts(fleet, &args.hosts, printer).await.map_err(Stop::Failed)?;
-            let answers = ask(fleet, hosts).await;
+            let answers = ask(fleet, hosts, printer).await;
             let mut text = table(&tasks(&answers));
             for (host, tasks) in &answers {
                 if let Err(error) = tasks {

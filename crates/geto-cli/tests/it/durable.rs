@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::support::{World, entries};
 
 /// A server, and an origin that knows it.
-struct Durable {
-    world: World,
-    server: Server,
+pub(crate) struct Durable {
+    pub(crate) world: World,
+    pub(crate) server: Server,
 }
 
 impl Durable {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         let server = Sshd::builder().name("server1").start();
         world.env.use_servers(&[&server]);
@@ -25,7 +25,7 @@ impl Durable {
     }
 
     /// A script that says `up`, waits for a gate and ends with 4.
-    fn line(&self, gate: &str) -> String {
+    pub(crate) fn line(&self, gate: &str) -> String {
         let gate = self.world.env.cwd().join(gate);
         let gate = gate.display();
         format!(
@@ -33,12 +33,12 @@ impl Durable {
         )
     }
 
-    fn open(&self, gate: &str) {
+    pub(crate) fn open(&self, gate: &str) {
         self.world.env.file(gate, "");
     }
 
     /// Starts a task and leaves it; returns its id once it has written its first line.
-    fn leave(&self, name: &str) -> String {
+    pub(crate) fn leave(&self, name: &str) -> String {
         let ran = self.world.geto(&["run", "-q", "-D", "-n", name, "-c", &self.line(name)]);
         assert_eq!(ran.code(), 0, "{ran:?}");
         let id = ran.text().trim_end().to_owned();
@@ -49,31 +49,31 @@ impl Durable {
         id
     }
 
-    fn directory(&self, id: &str) -> PathBuf {
+    pub(crate) fn directory(&self, id: &str) -> PathBuf {
         let machines = entries(&self.server.inside("~/.cache/geto"));
         let [machine] = &machines[..] else { panic!("{machines:?}") };
         machine.join("tasks").join(id)
     }
 
-    fn geto(&self, args: &[&str]) -> Ran {
+    pub(crate) fn geto(&self, args: &[&str]) -> Ran {
         self.world.geto(args)
     }
 
     /// `geto` on a machine that has started nothing.
-    fn elsewhere(&self, args: &[&str]) -> Ran {
+    pub(crate) fn elsewhere(&self, args: &[&str]) -> Ran {
         let mut command = self.world.command(args);
         command.env("XDG_STATE_HOME", self.world.env.cwd().join("elsewhere"));
         self.world.env.run(&mut command)
     }
 
-    fn tasks(&self) -> Vec<Value> {
+    pub(crate) fn tasks(&self) -> Vec<Value> {
         let ran = self.geto(&["ps", "--json"]);
         assert_eq!(ran.code(), 0, "{ran:?}");
         ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Starts `geto`, and waits for the line `up`.
-    fn up(&self, args: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    pub(crate) fn up(&self, args: &[&str]) -> (Child, BufReader<ChildStdout>) {
         let mut child = self.world.start(args);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -83,13 +83,16 @@ impl Durable {
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
+pub(crate) fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
 }
 
 /// What a child said until its end.
-fn end(mut child: Child, mut stdout: BufReader<ChildStdout>) -> (Option<i32>, String, String) {
+pub(crate) fn end(
+    mut child: Child,
+    mut stdout: BufReader<ChildStdout>,
+) -> (Option<i32>, String, String) {
     let (mut out, mut err) = (String::new(), String::new());
     stdout.read_to_string(&mut out).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();

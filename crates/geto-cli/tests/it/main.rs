@@ -25,4 +25,5 @@ mod secrets;
 mod slots;
 mod ssh;
 mod support;
+mod tasks;
 mod trust;
