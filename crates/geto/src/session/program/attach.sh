@@ -14,6 +14,8 @@ request_attach() {
     look
   }
   [ "$g_state" != sending ] || [ -z "$g_again" ] || revoke
+  # Another session is about to bring it to its end.
+  [ "$g_state" != dead ] || g_state=sending
   case $g_state in
     waiting | running | ended) say state "$g_state" ;;
     *)

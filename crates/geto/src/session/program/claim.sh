@@ -47,10 +47,11 @@ claim() {
       return 1
     fi
   fi
-  # The outcome is written in place when the disk may be full: its room is taken now.
+  # The outcome is written in place when the disk may be full: its room is taken now. Its first line is
+  # empty, since shells read byte by byte.
   clock
   {
-    printf '%2048s\n' '' >"$g_task/outcome" && true >"$g_task/out" && true >"$g_task/err" \
+    printf '\n%2047s' '' >"$g_task/outcome" && true >"$g_task/out" && true >"$g_task/err" \
       && printf '%s %s\n%s\n%s\n%s\n%s\n%s' "$g_since" "$g_clock" "$g_origin" "$g_host" "$g_name" \
         "$g_bring" "$g_globs" >"$g_task/about"
   } 2>/dev/null || {

@@ -21,14 +21,11 @@ read_channel() {
   echo eof
 } <&3 4>&- 2>/dev/null
 
-# tick: says when to look for output. Short tasks are answered fast, and the longest wait leaves
-# room within the 0.2 s that are promised.
+# tick: says when to look for output. The longest wait leaves room within the 0.2 s that are promised.
 tick() {
   drop_ticket
-  for g_rest in 0.01 0.02 0.03 0.05 0.1; do
-    sleep "$g_rest" || sleep 1
-    echo tick
-  done
+  sleep 0.05 || sleep 1
+  echo tick
   while :; do
     if [ -e "$g_task/waiting" ]; then
       sleep 1
@@ -103,6 +100,8 @@ skip() {
 
 # copy_growth: sends what both outputs have grown by.
 copy_growth() {
+  # Most often nothing has been written so far; to look at sizes takes a program.
+  [ "$g_sent_out$g_sent_err" != 00 ] || [ -s out ] || [ -s err ] || return 0
   # shellcheck disable=SC2046  # two lines of nine fields, err before out
   set -- $(ls -ln out err 2>/dev/null)
   [ $# -eq 18 ] || return

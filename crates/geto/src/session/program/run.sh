@@ -10,7 +10,6 @@ run() {
     whoami_pid
     g_supervisor=$g_pid
     read_channel &
-    g_reader=$!
     # A channel that this process held open would not end with its session.
     exec 3<&- 4>&-
     g_refusal=''
@@ -35,7 +34,11 @@ run() {
       remove_task
       [ -z "$g_refusal" ] || echo "$g_refusal"
     fi
-    kill "$g_ticker" 2>/dev/null
+    # With its sleep, which others would have to look at.
+    g_children=
+    [ -z "$g_proc" ] || children_of "$g_ticker" 2>/dev/null
+    # shellcheck disable=SC2086  # a list of numbers
+    kill "$g_ticker" $g_children 2>/dev/null
   } | follow
 }
 
@@ -66,9 +69,8 @@ supervise() {
   g_start=$g_clock
   (execute "$@") <"$g_input" 9>&1 >>"$g_out" 2>>"$g_err" 3<&- 4>&-
   g_status=$?
-  true >"$g_task/over"
   # Processor time of the children that were waited for: so far, only the task.
-  times >"$g_task/times" 2>/dev/null
+  times >"$g_task/over"
   clock
   g_end=$g_clock
   [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null
@@ -87,9 +89,9 @@ supervise() {
   g_started=
   [ -e "$g_task/started" ] && g_started=yes
   g_times=
-  { read -r g_rest && read -r g_times; } <"$g_task/times"
+  { read -r g_rest && read -r g_times; } <"$g_task/over"
   g_full=
-  { printf '%4096s' '' >"$g_task/room"; } 2>/dev/null || g_full=yes
+  { printf '%4096s' '' >>"$g_task/over"; } 2>/dev/null || g_full=yes
   printf 'status=%s why=%s started=%s start=%s end=%s cpu=%s full=%s left=%s .\n' \
     "$g_status" "$g_why" "$g_started" "$g_start" "$g_end" "$g_times" "$g_full" "$g_left" 1<>"$g_task/outcome"
 } 2>/dev/null
@@ -173,7 +175,11 @@ execute() {
     *) set -- "${SHELL:-/bin/sh}" -l -c 'exec "$@"' sh "$@" ;;
   esac
   # A session of its own: a script that signals its whole group ends nothing but itself.
-  command -v setsid >/dev/null 2>&1 && set -- setsid "$@"
+  if command -v setsid >/dev/null 2>&1; then
+    set -- setsid "$@"
+  else
+    true >"$g_task/joined"
+  fi
   # ksh93 and mksh would close the ticket by themselves.
   exec "$@" 7<&- 8<&8 9>&-
 }

@@ -52,7 +52,7 @@ claimer_lives() {
 is_dead() {
   if [ -e "$g_task/supervisor" ]; then
     # It may end between two looks.
-    ! has_ended && ! supervisor_lives && ! has_ended
+    ! supervisor_lives && ! has_ended
   else
     ! claimer_lives
   fi
@@ -103,15 +103,15 @@ reap() {
   fi
   # It starts no more.
   set -C
-  g_rest=reaped
-  echo reaped >"$g_task/started" || g_rest=
+  echo reaped >"$g_task/started"
   set +C
-  if [ -n "$g_rest" ] || ! [ -s "$g_task/started" ]; then
+  # Another session may have been faster.
+  { read -r g_start g_more <"$g_task/started"; } 2>/dev/null || g_start=reaped
+  if [ "$g_start" = reaped ]; then
     remove_task
     return
   fi
   [ "$g_why" = reboot ] || ! { read -r g_rest <"$g_task/why"; } 2>/dev/null || g_why=$g_rest
-  read -r g_start g_rest <"$g_task/started"
   clock
   [ "$g_why" != reboot ] || g_clock=$g_start
   ! has_ended || return 0

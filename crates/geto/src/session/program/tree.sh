@@ -67,28 +67,67 @@ look_at_all() {
   g_look_links='/proc/[0-9]*/cwd /proc/[0-9]*/fd/*'
 }
 
-# look_at_new: lets find_tree look only at processes that are newer than the task's first one, when
-# that can be told from their numbers: two seconds are too short for the kernel to give out all of
+# look_at_new: lets find_tree look only at what came after the task's first process and lost its parent,
+# when the numbers of processes can tell: two seconds are too short for the kernel to give out all of
 # them. To look at every open file of a machine takes long, and longer the more tasks run there.
 look_at_new() {
   [ -n "$g_proc" ] && [ $((${g_end%.*} - ${g_start%.*})) -lt 2 ] || return
   read -r g_rest g_rest g_rest g_rest g_last <"$g_proc/loadavg" || return
   case $g_last in '' | *[!0-9]*) return ;; esac
-  [ "$g_last" -ge "$g_pid" ] && [ $((g_last - g_pid)) -lt 4096 ] || return
-  g_look_files='' g_look_links='' g_looks=0 g_rest=$g_pid
-  while [ "$g_rest" -lt "$g_last" ]; do
-    g_rest=$((g_rest + 1))
-    [ -d "/proc/$g_rest" ] || continue
-    # Those of the session itself are no reason to start a program. Reading of each is slow.
-    g_looks=$((g_looks + 1))
-    if [ "$g_looks" -lt 8 ]; then
-      parent_of "$g_rest" || continue
-      case " $g_ticker ${g_watchdog:--} $g_reader " in *" $g_rest "* | *" $g_parent "*) continue ;; esac
-    fi
+  [ "$g_last" -ge "$g_pid" ] && [ $((g_last - g_pid)) -lt 4096 ] && find_orphans || return
+  g_look_files='' g_look_links=''
+  for g_rest in $g_orphans; do
     g_look_files="$g_look_files /proc/$g_rest/environ /proc/$g_rest/stat"
     g_look_links="$g_look_links /proc/$g_rest/cwd /proc/$g_rest/fd/*"
   done
 } 2>/dev/null
+
+# find_orphans: sets g_orphans to the processes that came after the task's first one and lost their
+# parent, and all below them: what is left of the task is among these. Whoever has no parent any more
+# becomes a child of the first process, or of an ancestor that asked for it (prctl(2),
+# PR_SET_CHILD_SUBREAPER); servers of SSH do not. False where the kernel has no lists of children.
+find_orphans() {
+  [ ! -e "$g_task/joined" ] || return
+  g_orphans='' g_reapers=1 g_rest=$PPID
+  while [ "$g_rest" -gt 1 ]; do
+    read -r g_name_there <"/proc/$g_rest/comm" || return
+    case $g_name_there in sshd* | dropbear*) ;; *) g_reapers="$g_reapers $g_rest" ;; esac
+    parent_of "$g_rest" || return
+    g_rest=$g_parent
+  done
+  # A list may lack one when another ends while it is read (proc_tid_children(5)): not twice.
+  for g_rest in $g_reapers $g_reapers; do
+    [ -r "/proc/$g_rest/task/$g_rest/children" ] || return
+    children_of "$g_rest"
+    for g_child in $g_children; do
+      case "$g_orphans " in *" $g_child "*) continue ;; esac
+      # A descendant is in the session of the task, or in one of its own.
+      if [ "$g_child" -gt "$g_pid" ] && [ "$g_child" -le "$g_last" ] && parent_of "$g_child" && [ "$g_session" -ge "$g_pid" ]; then
+        g_orphans="$g_orphans $g_child"
+      fi
+    done
+  done
+  g_children=$g_orphans
+  while [ -n "$g_children" ]; do
+    # shellcheck disable=SC2086  # a list of numbers
+    children_of $g_children
+    g_orphans=$g_orphans$g_children
+  done
+}
+
+# children_of ID...: sets g_children to the children of these processes.
+children_of() {
+  g_children=
+  while [ $# -gt 0 ]; do
+    for g_more in "/proc/$1/task"/*/children; do
+      # The list has no line feed at its end.
+      g_child=
+      { read -r g_child || :; } <"$g_more"
+      g_children="$g_children${g_child:+ $g_child}"
+    done
+    shift
+  done
+}
 
 # is_any_left: whether a process of the task lives. A look at all processes takes its time on a busy
 # host: as long as one lives that is known, there is none.
