@@ -163,21 +163,23 @@ impl<'a> Finder<'a> {
             return Ok(Found { id, host: host.clone(), script, entry, listed: None });
         }
         let listed = self.listed().await?;
+        if let Some(found) = listed.iter().find(|found| found.id.to_string() == word) {
+            return Ok(found.clone());
+        }
+        let named = listed.iter().filter(|found| found.script == word);
+        let mut named: Vec<Found> = named.cloned().collect();
+        let living = |found: &Found| !found.has_ended();
+        if named.iter().filter(|found| living(found)).count() > 1 {
+            named.retain(living);
+            return only(word, named);
+        }
+        named.sort_by_key(|found| found.listed.as_ref().and_then(|task| task.started));
+        if let Some(newest) = named.pop() {
+            return Ok(newest);
+        }
         // Nothing is the beginning of every id.
         let is_like = |found: &&Found| !word.is_empty() && found.id.to_string().starts_with(word);
-        let like = listed.iter().filter(is_like);
-        let mut found: Vec<Found> = like.cloned().collect();
-        if found.is_empty() {
-            found = listed.iter().filter(|found| found.script == word).cloned().collect();
-            let living = |found: &Found| !found.has_ended();
-            if found.iter().filter(|found| living(found)).count() > 1 {
-                found.retain(living);
-            } else {
-                found.sort_by_key(|found| found.listed.as_ref().and_then(|task| task.started));
-                found = found.pop().into_iter().collect();
-            }
-        }
-        only(word, found)
+        only(word, listed.iter().filter(is_like).cloned().collect())
     }
 
     /// Returns all tasks on the hosts.

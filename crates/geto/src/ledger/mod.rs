@@ -190,25 +190,28 @@ impl Ledger {
         Ok(found.into_iter().next())
     }
 
-    /// Returns what `word` may mean, newest first: the task of that id; else the tasks whose id
-    /// begins like that; else, of the tasks of the script of that name, those without a known end
-    /// if they are several, or the newest one. Empty when it means nothing here; more than one when
-    /// the user has to say which.
+    /// Returns what `word` may mean, newest first: the task of that id; else, of the tasks of the
+    /// script of that name, those without a known end if they are several, or the newest one; else
+    /// the tasks whose id begins like that. Empty when it means nothing here; more than one when the
+    /// user has to say which.
     ///
     /// # Errors
     /// Of kind [`Local`](crate::ErrorKind::Local), when it can't be read.
     pub fn find(&self, word: &str) -> Result<Vec<LedgerEntry>, Error> {
-        if is_start_of_id(word) {
-            let found = self.select("WHERE id GLOB ?1 || '*' ORDER BY asked DESC", [word])?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
+        let of_id = self.select("WHERE id = ?1", [word])?;
+        if !of_id.is_empty() {
+            return Ok(of_id);
         }
         let unfinished = format!("WHERE script = ?1 AND {UNFINISHED} ORDER BY asked DESC");
         let unfinished = self.select(&unfinished, [word])?;
-        match unfinished.len() {
-            0 | 1 => self.select("WHERE script = ?1 ORDER BY asked DESC LIMIT 1", [word]),
-            _ => Ok(unfinished),
+        if unfinished.len() > 1 {
+            return Ok(unfinished);
+        }
+        // Many a name is also the beginning of some id: what somebody has chosen is meant.
+        let newest = self.select("WHERE script = ?1 ORDER BY asked DESC LIMIT 1", [word])?;
+        match newest.is_empty() && is_start_of_id(word) {
+            true => self.select("WHERE id GLOB ?1 || '*' ORDER BY asked DESC", [word]),
+            false => Ok(newest),
         }
     }
 

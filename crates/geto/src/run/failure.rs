@@ -14,7 +14,7 @@ impl Execution<'_> {
         let text = printable_lines(text.as_bytes());
         let (message, hint) = match kind {
             "exists" => ("failed to claim the task", None),
-            "gone" => ("the task was removed before it had ended", None),
+            "gone" => ("the task's directory was removed before it had ended", None),
             "disk" => (
                 "failed to put the task",
                 Some("free space there, or set another `remote_work_path`"),

@@ -148,7 +148,9 @@ impl Execution<'_> {
                 self.progress.sent = true;
                 return Ok(Some(Said::Claimed));
             }
-            Reply::Error { kind, .. } if kind == "gone" && self.progress.cancelled => {
+            Reply::Error { kind, .. }
+                if kind == "gone" && self.progress.cancelled && !self.has_started() =>
+            {
                 return Err(self.cancelled().into());
             }
             // It waited for a slot until its session had gone.

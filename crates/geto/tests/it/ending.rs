@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use geto::transport::{LocalTransport, Transport};
-use geto::{Event, Host, Outcome, Script, Task};
+use geto::{ErrorKind, Event, Host, Outcome, Script, Task};
 use geto_testkit::{Cut, Machine, Proxy, Sshd};
 
 use crate::support::{Place, kind, runtime, under_each_shell};
@@ -131,6 +131,34 @@ fn a_cancel_ends_every_kind_of_process() {
     assert_eq!(alive(place.dir.path()), [""; 0]);
 }
 
+/// Its own directory with output and outcome is gone: there is nothing to wait for.
+#[test]
+fn a_task_that_removes_its_own_directory_is_lost_and_ended() {
+    under_each_shell(|transport, shell| async move {
+        for (then, survives) in [("exit 0", false), ("sleep 1000", true)] {
+            let place = Place::new();
+            let pid = place.dir.path().join("pid");
+            let lines = [
+                format!("echo $$ >{}", pid.display()),
+                "rm -rf \"${PWD%/*}\"".to_owned(),
+                then.to_owned(),
+            ];
+            let task = Task::new(Script::from_commands("remover", lines));
+            let error = place.try_run(&task, &transport).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Lost, "{}: {error}", shell.name);
+            if survives {
+                let pid = fs_err::read_to_string(pid).unwrap();
+                let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim()));
+                assert!(
+                    !stat.is_ok_and(|stat| !stat.contains(") Z ")),
+                    "{}: it runs on",
+                    shell.name
+                );
+            }
+        }
+    });
+}
+
 /// What has become another user's, by sudo or the like, can't be ended, and is named.
 #[test]
 fn a_process_of_another_user_is_named() {
@@ -246,7 +274,7 @@ fn a_timeout_holds_without_a_link() {
         }
     });
     let error = runtime().block_on(run.into_future()).unwrap_err();
-    assert_eq!(error.kind(), geto::ErrorKind::Lost);
+    assert_eq!(error.kind(), ErrorKind::Lost);
     assert!(error.task().is_some() && error.hint().is_some(), "{error:?}");
     let outcome = wait_for_outcome(&server.inside("~/.cache/geto"));
     assert!(outcome.contains("why=timed-out"), "{outcome}");

@@ -250,11 +250,15 @@ fn a_word_means_an_id_what_ids_begin_with_or_a_script() {
         (vec![two, one], vec![three], vec![])
     );
     assert_eq!((found("*"), found("")), (vec![], vec![]));
+    let four = add(0x5678_0000_0000_0004, "abce", 4);
+    assert_eq!(found("abce"), [four], "a name that is the beginning of an id is a name");
+    ledger.record_removed(four).unwrap();
+    ledger.record_outcome(four, &Outcome::TimedOut, Duration::ZERO).unwrap();
     for id in [one, two] {
         ledger.record_outcome(id, &Outcome::TimedOut, Duration::ZERO).unwrap();
     }
     assert_eq!(found("job"), [two], "none runs: the newest is meant");
-    assert_eq!(ledger.last().unwrap().unwrap().id, three);
+    assert_eq!(ledger.last().unwrap().unwrap().id, four);
     assert_eq!(ledger.unfinished().unwrap().len(), 1);
     ledger.record_removed(three).unwrap();
     assert_eq!(ledger.unfinished().unwrap(), [], "it is not there any more");

@@ -43,13 +43,18 @@ follow() {
   while read -r g_event; do
     case $g_event in
       tick)
+        [ -n "$g_follow" ] || [ -e claim ] || {
+          lose_task
+          break
+        }
         # A tick may be older than the start that it finds the output of.
         [ -z "$g_begun" ] || copy_growth
         # One that was killed says nothing.
         [ -n "$g_follow$g_told" ] || [ ! -s supervisor ] || supervisor_lives || tell_end
         ;;
       started)
-        g_begun=yes
+        g_begun=yes g_pid=none
+        read -r g_pid g_rest <pid
         say started "$g_task/dir"
         ;;
       'waiting '* | 'slot '* | 'full '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
@@ -61,6 +66,15 @@ follow() {
     esac
   done
   close_output
+}
+
+# lose_task: the task, or somebody else, has removed what it writes to. Nobody could end it any more.
+lose_task() {
+  [ -z "$g_begun" ] || {
+    look_at_all
+    end_tree 10
+  }
+  say error "gone $g_task: was removed"
 }
 
 # open_output: goes where the output is, and to where in it is wanted.
@@ -122,7 +136,10 @@ copy_bytes() {
 tell_end() {
   g_told=yes
   has_ended || supervisor_lives || has_ended || reap
-  has_ended
+  has_ended || {
+    lose_task
+    return
+  }
   copy_growth
   say ended "$g_end"
   send_files

@@ -12,33 +12,31 @@ run() {
     read_channel &
     # A channel that this process held open would not end with its session.
     exec 3<&- 4>&-
-    g_refusal=''
+    # What there is to say in the end.
+    g_last_words=''
     tick 2>/dev/null &
     g_ticker=$!
     [ -z "$g_ticket" ] || lock_ticket
     if may_start 2>/dev/null; then
-      :
+      if [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
+        supervise "$@"
+        g_last_words=ended
+      else
+        # Nothing was started, and another request may come for the same task.
+        remove_task
+      fi
     elif [ -s "$g_task/supervisor" ]; then
-      g_refusal="error exists another session has claimed the task"
+      g_last_words="error exists another session has claimed the task"
     else
       remove_task
-      g_refusal="error disk $g_task: no room to say who runs it"
-    fi
-    if [ -n "$g_refusal" ]; then
-      echo "$g_refusal"
-    elif [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
-      supervise "$@"
-      echo ended
-    else
-      # Nothing was started, and another request may come for the same task.
-      remove_task
-      [ -z "$g_refusal" ] || echo "$g_refusal"
+      g_last_words="error disk $g_task: no room to say who runs it"
     fi
     # With its sleep, which others would have to look at.
     g_children=
     [ -z "$g_proc" ] || children_of "$g_ticker" 2>/dev/null
     # shellcheck disable=SC2086  # a list of numbers
     kill "$g_ticker" $g_children 2>/dev/null
+    [ -z "$g_last_words" ] || echo "$g_last_words"
   } | follow
 }
 
@@ -70,7 +68,8 @@ supervise() {
   (execute "$@") <"$g_input" 9>&1 >>"$g_out" 2>>"$g_err" 3<&- 4>&-
   g_status=$?
   # Processor time of the children that were waited for: so far, only the task.
-  times >"$g_task/over"
+  # In braces, or what can't be written would end a shell: `times` is a special builtin.
+  { times; } >"$g_task/over"
   clock
   g_end=$g_clock
   [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null

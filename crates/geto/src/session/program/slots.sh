@@ -285,7 +285,7 @@ wait_for_slot() {
     true >"$g_task/waiting"
     clock
     if [ -n "$g_patience" ] && [ $((${g_clock%.*} - g_since)) -ge "$g_patience" ]; then
-      g_refusal="full $g_wait"
+      g_last_words="full $g_wait"
       release
       return 1
     fi
