@@ -21,6 +21,8 @@ struct Place {
     id: TaskId,
     host: String,
     connected: bool,
+    /// It waits for a slot: no longer than somebody waits for it.
+    waits: bool,
     /// It was started by another process, which has told its id.
     is_started: bool,
     directory: Option<String>,
@@ -39,7 +41,7 @@ impl Whereabouts {
 
     fn of(id: TaskId, host: &str, is_started: bool) -> Self {
         let host = host.to_owned();
-        let place = Place { id, host, connected: false, is_started, directory: None };
+        let place = Place { id, host, connected: false, waits: false, is_started, directory: None };
         Self(Arc::new(Mutex::new(place)))
     }
 
@@ -50,7 +52,7 @@ impl Whereabouts {
 
     /// Says that geto leaves the task, and how to find it.
     pub(crate) fn tell(&self, printer: Printer) {
-        self.with(|Place { id, host, connected, is_started, directory }| {
+        self.with(|Place { id, host, connected, waits, is_started, directory }| {
             let text = match directory {
                 Some(directory) => format!(
                     "task {id} goes on on host `{host}`; its files are in `{directory}`, its \
@@ -60,9 +62,12 @@ impl Whereabouts {
                     "task {id} is left as it is on host `{host}`; `geto attach -H {host} {id}` goes \
                      on with it"
                 ),
+                None if *waits => format!(
+                    "task {id} gives up its place in the queue on host `{host}`: it was not started"
+                ),
                 None if *connected => format!(
-                    "task {id} was not seen to start on host `{host}`; if it did, it is in \
-                     `tasks/{id}` below the work path there"
+                    "task {id} was not seen to start on host `{host}`; `geto ps -H {host}` lists it \
+                     if it did"
                 ),
                 None => "the task was not started".to_owned(),
             };
@@ -127,6 +132,7 @@ impl Follower {
                 printer.note(&format!("`{host}` of {among}"));
             }
             Event::Waiting { host, busy } => {
+                self.whereabouts.with(|place| place.waits = true);
                 let reason = busy.describe(&self.script, &host).to_string();
                 let ahead = match busy.ahead() {
                     0 => String::new(),
@@ -135,6 +141,7 @@ impl Follower {
                 self.waits.tell(printer, &host, &format!("waiting: {reason}{ahead}"));
             }
             Event::Slot { slots, gpus } => {
+                self.whereabouts.with(|place| place.waits = false);
                 self.waits.done();
                 let gpus = match &*gpus {
                     "" => String::new(),
@@ -176,6 +183,8 @@ impl Follower {
             Event::Chosen { host, .. } => {
                 self.whereabouts.with(|place| place.host.clone_from(host));
             }
+            Event::Waiting { .. } => self.whereabouts.with(|place| place.waits = true),
+            Event::Slot { .. } => self.whereabouts.with(|place| place.waits = false),
             Event::Started { directory, .. } => self.whereabouts.started(directory),
             _ => {}
         }

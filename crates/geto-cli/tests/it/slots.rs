@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Child;
 
 use geto_testkit::{Machine, Server, Sshd, set_mode};
+use rustix::process::Signal;
 
+use crate::durable::signal;
 use crate::support::World;
 
 /// Runs one that says where it is and goes on when `gate` is there; returns when it has said so.
@@ -106,6 +108,24 @@ fn a_task_that_waits_on_several_hosts_goes_where_a_slot_comes_free() {
     let line = said.next().unwrap().unwrap();
     assert!(line.starts_with("geto: `h") && line.ends_with("of 2"), "{line}");
     assert_eq!(waits.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_task_that_waits_gives_up_its_place_when_it_is_left() {
+    let world = World::new();
+    let _servers = two_hosts(&world);
+    let (held, _) = hold(&world, &["-H", "h1"]);
+    let mut waits = world.start(&["run", "-H", "h1", "-c", "echo x"]);
+    let mut said = BufReader::new(waits.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().contains("waiting: "));
+    signal(&waits, Signal::TERM);
+    let line = said.next().unwrap().unwrap();
+    assert!(line.ends_with("gives up its place in the queue on host `h1`: it was not started"));
+    assert_eq!(waits.wait().unwrap().code(), Some(143));
+    open_gate(&world);
+    assert_eq!(end(held).0, Some(0));
+    // Nobody stands in front of the next one.
+    assert_eq!(world.geto(&["run", "-H", "h1", "-c", "echo next"]).text(), "next\n");
 }
 
 #[test]
