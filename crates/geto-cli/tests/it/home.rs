@@ -178,8 +178,17 @@ fn a_glob_that_matches_nothing_is_told() {
     let world = World::new();
     let ran = world.geto(&["run", "--bring", "*.nothing", "-c", "echo x >a.csv"]);
     assert_eq!(ran.code(), 0);
-    let told = "warning: no file came home: nothing matches `*.nothing`\n";
+    let told = "warning: no file matches `*.nothing`\n";
     assert!(ran.stderr.ends_with(told), "{ran:?}");
+    // Also beside one that matches, and when so much comes that it is asked for.
+    for size in ["1", "600000"] {
+        let line = format!("head -c {size} /dev/zero >a.csv");
+        let args = ["run", "--bring", "*.csv", "--bring", "*.nothing", "-c", &line];
+        let ran = world.geto(&args);
+        assert_eq!(ran.code(), 0);
+        assert_eq!(ran.stderr.matches(told).count(), 1, "{ran:?}");
+        assert!(ran.stderr.contains("geto: 1 file"), "{ran:?}");
+    }
 }
 
 #[test]

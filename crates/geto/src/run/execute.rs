@@ -75,6 +75,8 @@ pub(super) struct Progress {
     /// What the host said of the task's end, once it has.
     pub(super) ended: Option<Option<EndReport>>,
     pub(super) damaged: Option<String>,
+    /// The globs that match no file, for a person.
+    pub(super) unmatched: Vec<String>,
     /// When the task was first sent.
     pub(super) begun: Option<(Instant, SystemTime)>,
     /// The start of the host that the task was sent to.

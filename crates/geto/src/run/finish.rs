@@ -16,7 +16,7 @@ use super::{Event, FilesHome, Results};
 use crate::results::{self, Unpacked};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
-use crate::{Bring, Error, ErrorKind, Outcome, TaskId};
+use crate::{Error, ErrorKind, Outcome, TaskId};
 
 use geto_core::wire::{self, Reply};
 
@@ -221,14 +221,8 @@ impl Execution<'_> {
         if let (true, Some(reason)) = (ended.is_running, &ended.damaged) {
             warnings.push(format!("not all files could be read while the task runs: {reason}"));
         }
-        let count = match &ended.files {
-            Ok(Some(files)) => files.unpacked.files,
-            _ => 0,
-        };
-        let bring = self.order.as_ref().map(|order| &order.task.bring).or(self.wish.bring.as_ref());
-        if let (Some(Bring::Globs(globs)), Ok(_), 0) = (bring, &ended.files, count) {
-            warnings.push(format!("no file came home: nothing matches `{}`", globs.join("`, `")));
-        }
+        let unmatched = std::mem::take(&mut self.progress.unmatched);
+        warnings.extend(unmatched.iter().map(|glob| format!("no file matches `{glob}`")));
         if let Ok(Some(Files { unpacked: Unpacked { skipped, .. } })) = &ended.files {
             warnings.extend(
                 skipped.iter().map(|name| format!("`{name}` is no file and was not brought")),

@@ -15,6 +15,9 @@ use crate::{Error, ErrorKind};
 /// How often it is told how much has been sent.
 const SENDING_SHOWN: Duration = Duration::from_millis(100);
 
+/// How many globs that match nothing are told.
+const UNMATCHED_MAX: usize = 64;
+
 /// An upload on a thread of its own.
 pub(super) type Upload = tokio::task::JoinHandle<Result<(), Error>>;
 
@@ -293,6 +296,14 @@ impl Execution<'_> {
                     "the directory `{path}` of an earlier task could not be removed on host `{}`",
                     self.host.name
                 )));
+            }
+            Reply::Fact { name, value } if name == "unmatched" => {
+                let glob = printable(value.as_bytes());
+                let unmatched = &mut self.progress.unmatched;
+                // After a broken link they come again.
+                if unmatched.len() < UNMATCHED_MAX && !unmatched.contains(&glob) {
+                    unmatched.push(glob);
+                }
             }
             Reply::Damaged(reason) => {
                 self.progress.damaged = Some(printable_lines(reason.as_bytes()));

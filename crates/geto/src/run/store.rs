@@ -114,7 +114,9 @@ impl Store {
         let (stdout, stderr) = make().map_err(|error| {
             let shown = partial.display();
             let hint = match error.kind() {
-                io::ErrorKind::AlreadyExists => "another geto brings them home: wait for its end",
+                io::ErrorKind::AlreadyExists => {
+                    "another geto brings them home: wait for its end, or see `geto logs -f`"
+                }
                 _ => "set `local_work_path` in geto.ini",
             };
             Error::new(ErrorKind::Local, format!("failed to make `{shown}` for the results"))

@@ -34,7 +34,7 @@ unset TAR_OPTIONS
 g_nl='
 '
 g_tab='	'
-g_ticket='' g_reaps='' g_claimer=''
+g_ticket='' g_tells='' g_reaps='' g_claimer=''
 g_proc=/proc
 [ -r /proc/self/stat ] || g_proc=
 

@@ -164,11 +164,12 @@ send_files() {
   }
   # 512 blocks of 512 bytes are small; one more tells that there is more. Whole blocks are never
   # read short, since tar writes nothing else.
+  g_tells=yes
   {
     (archive) 2>"notes.$$"
     echo $? >"status.$$"
   } | dd ibs=512 obs=65536 count=513 >"small.$$" 2>/dev/null
-  g_status=$?
+  g_status=$? g_tells=''
   # shellcheck disable=SC2046  # nine fields
   set -- $(ls -ln "small.$$")
   # On a full disk none of these is whole.
@@ -210,7 +211,7 @@ archive() {
         if [ -e "./$g_rest" ] || [ -L "./$g_rest" ]; then
           set -- "$@" "./$g_rest"
         else
-          printf 'no file matches %s\n' "$g_rest" >&2
+          [ -z "$g_tells" ] || say unmatched "$g_rest"
         fi
       done
       if [ $# -eq 0 ]; then
