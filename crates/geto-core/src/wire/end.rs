@@ -40,6 +40,10 @@ impl EndReport {
             "timed-out" => Outcome::TimedOut,
             "" => Outcome::from_shell_status(raw_status),
             "lost-killed" => Outcome::Lost { reason: "its supervisor was killed".to_owned() },
+            "lost-session" => Outcome::Lost {
+                reason: "the host ended it with its session (logind: `KillUserProcesses=yes`)"
+                    .to_owned(),
+            },
             "lost-reboot" => Outcome::Lost { reason: "the host was restarted".to_owned() },
             _ => return None,
         };

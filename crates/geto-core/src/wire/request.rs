@@ -97,6 +97,8 @@ pub struct RunRequest<'a> {
     pub now: u64,
     /// How long it waits for a slot.
     pub patience: Patience,
+    /// Whether its origin leaves once it has started.
+    pub detached: bool,
 }
 
 impl RunRequest<'_> {
@@ -131,6 +133,9 @@ impl RunRequest<'_> {
         }
         if self.spooled > 0 {
             say("spool", self.spooled.to_string().as_bytes());
+        }
+        if self.detached {
+            say("detach", b"yes");
         }
         say("origin", self.origin.as_bytes());
         say("since", self.now.to_string().as_bytes());
@@ -280,8 +285,9 @@ mod tests {
             origin: "me@here",
             now: 1000,
             patience: Patience::Forever,
+            detached: true,
         };
-        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 origin=me@here since=1000 bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
+        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 detach=yes origin=me@here since=1000 bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }
 
     #[test]

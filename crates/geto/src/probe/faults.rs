@@ -119,8 +119,8 @@ impl Checkup {
                 "logind ends the processes of a session with it (`KillUserProcesses`): a link that \
                  breaks ends the task",
                 format!(
-                    "set `KillUserProcesses=no`, or `KillExcludeUsers=root {}`, in \
-                     /etc/systemd/logind.conf",
+                    "run `loginctl enable-linger {0}` there, or set `KillUserProcesses=no`, or \
+                     `KillExcludeUsers=root {0}`, in /etc/systemd/logind.conf",
                     status.user
                 ),
             ));

@@ -20,6 +20,8 @@ pub(super) struct Order<'a> {
     pub(super) input: Input,
     pub(super) plan: StagePlan,
     pub(super) patience: Patience,
+    /// Whether it is left once it has started.
+    pub(super) detached: bool,
     /// A session in which the task has been given its slot.
     pub(super) session: Option<Session>,
 }
@@ -50,6 +52,7 @@ impl Order<'_> {
             origin: &origin(),
             now,
             patience: self.patience,
+            detached: self.detached,
         };
         session.writer().send(request.line()).await;
     }

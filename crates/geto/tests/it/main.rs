@@ -19,6 +19,7 @@ mod late;
 mod ledger;
 mod link;
 mod reconnect;
+mod scopes;
 mod shells;
 mod slots;
 mod ssh;

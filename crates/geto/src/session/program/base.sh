@@ -110,6 +110,11 @@ copy_file() {
   [ $(($1 % 65536)) = 0 ] || dd bs=$(($1 % 65536)) count=1 2>/dev/null
 }
 
+# has_manager: whether systemd has a manager for this user that stays when nobody is logged in.
+has_manager() {
+  [ -S "${XDG_RUNTIME_DIR-}/bus" ] && [ -e "/var/lib/systemd/linger/${USER-}" ]
+}
+
 # free_disk: sets g_free to how many KiB are free at the work path: the number before the percentage.
 # The names at both ends of the line may have blanks.
 free_disk() {
@@ -219,7 +224,7 @@ take_keys() {
   g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
   g_name='' g_slots=0 g_gpus=0 g_max=0 g_max_load=0 g_lock='' g_slots_there='' g_gpus_said=''
   g_patience='' g_since='' g_origin='' g_spool=0 g_from_out=0 g_from_err=0 g_follow='' g_again=''
-  g_large=''
+  g_large='' g_detach=''
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       id=*) g_id=${1#*=} ;;
@@ -256,6 +261,7 @@ take_keys() {
       follow=*) g_follow=${1#*=} ;;
       again=*) g_again=${1#*=} ;;
       large=*) g_large=${1#*=} ;;
+      detach=*) g_detach=${1#*=} ;;
     esac
     shift
   done

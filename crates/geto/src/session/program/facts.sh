@@ -73,8 +73,8 @@ request_check() {
     say filesystem "$(stat -f -c %T "$g_work" 2>/dev/null)"
     try_work_path
   }
-  # Who has no session of logind is nothing to it.
-  [ -z "${XDG_SESSION_ID-}" ] || say logind "$(logind_settings 2>/dev/null)"
+  # Who has no session of logind is nothing to it, nor are tasks that get a scope of their own.
+  [ -z "${XDG_SESSION_ID-}" ] || has_manager || say logind "$(logind_settings 2>/dev/null)"
   say checked ""
 }
 

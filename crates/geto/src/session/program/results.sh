@@ -57,7 +57,7 @@ follow() {
         read -r g_pid g_rest <pid
         say started "$g_task/dir"
         ;;
-      'waiting '* | 'slot '* | 'full '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
+      'waiting '* | 'slot '* | 'full '* | 'fragile '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
       ended) [ -n "$g_told" ] || tell_end ;;
       # Nobody else reads the channel any more.
       idle) break ;;

@@ -54,6 +54,7 @@ may_start() {
 # supervise NAME=VALUE... -- ARG...: runs the task to its end and writes the outcome. It outlives
 # the session: nothing in it waits for the channel.
 supervise() {
+  own_scope || [ -z "$g_detach" ] || ! ends_with_session || echo 'fragile logind'
   [ "$g_timeout" = 0 ] || {
     watch_timeout >/dev/null 2>&1 &
     g_watchdog=$!
@@ -94,6 +95,21 @@ supervise() {
   printf 'status=%s why=%s started=%s start=%s end=%s cpu=%s full=%s left=%s .\n' \
     "$g_status" "$g_why" "$g_started" "$g_start" "$g_end" "$g_times" "$g_full" "$g_left" 1<>"$g_task/outcome"
 } 2>/dev/null
+
+# own_scope: takes this process, with all that it starts from here on, out of the session, for hosts
+# that end what a session leaves. Where that can't be, nothing is started for it.
+own_scope() {
+  [ -n "${XDG_SESSION_ID-}" ] && has_manager || return
+  g_rest=org.freedesktop.systemd1
+  busctl --user --timeout=5 call $g_rest /org/freedesktop/systemd1 $g_rest.Manager StartTransientUnit \
+    'ssa(sv)a(sa(sv))' "geto-$g_id.scope" fail 1 PIDs au 1 "$g_supervisor" 0 >/dev/null || return
+  # Its answer comes before it has been done.
+  for g_ticks in 1 2 3 4 5 6 7 8 9 10; do
+    grep -q "/geto-$g_id.scope\$" "/proc/$g_supervisor/cgroup" && true >"$g_task/scope" && return
+    sleep 0.02 || sleep 1
+  done
+  false
+}
 
 # open_pipes: lets the task write to pipes that are copied to the files. A script that opens
 # /dev/stderr by name would truncate a file; a pipe has nothing to lose.
