@@ -146,3 +146,29 @@ fn a_repetition_that_comes_too_late_is_told_so() {
         third.rest();
     });
 }
+
+/// Between the look at a task and its output somebody else may have removed it: nobody waits for words
+/// that don't come.
+#[test]
+fn a_task_that_vanishes_while_it_is_attached_to_is_told() {
+    under_each_shell(|shell, work, script| {
+        let mut first = Session::start(shell, work);
+        let script = format!("{script}until [ -e {}/gate ]; do sleep 0.02; done\n", work.display());
+        first.say(&format!("{}go\n", run("a", &script)));
+        first.wait_for("started");
+        let task = crate::support::below(work, "tasks").remove(0);
+        fs_err::remove_file(task.join("out")).unwrap();
+        for follow in ["yes", "no"] {
+            let mut second = Session::start(shell, work);
+            second.say(&format!("attach id={ID} out=0 err=0 follow={follow} bring=about\n"));
+            assert_eq!(second.wait_for("state"), "running");
+            second.wait_for("about");
+            assert!(second.wait_for("error").starts_with("gone "));
+            second.rest();
+        }
+        fs_err::write(work.join("gate"), "").unwrap();
+        first.wait_for("ended");
+        first.say("ack\n");
+        first.rest();
+    });
+}

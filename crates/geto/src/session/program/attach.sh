@@ -37,7 +37,7 @@ request_attach() {
       {
         read_channel &
         await_end 2>/dev/null 3<&- 4>&-
-      } | follow
+      } | follow || fail gone "$g_task: was removed"
       ;;
     *) show_so_far ;;
   esac
@@ -103,7 +103,10 @@ await_end() {
 
 # show_so_far: sends what a task that runs has written so far, and its files as they are.
 show_so_far() {
-  open_output || return
+  open_output || {
+    fail gone "$g_task: was removed"
+    return
+  }
   [ "$g_state" = waiting ] || say started "$g_task/dir"
   copy_growth
   close_output

@@ -36,7 +36,8 @@ tick() {
   done
 }
 
-# follow: copies what grows to the channel, and tells of the end.
+# follow: copies what grows to the channel, and tells of the end. False when somebody has removed the
+# task meanwhile.
 follow() {
   open_output || return
   g_told='' g_begun=''
@@ -79,7 +80,8 @@ lose_task() {
 
 # open_output: goes where the output is, and to where in it is wanted.
 open_output() {
-  cd "$g_task" && exec 5<out 6<err || return
+  # A file that can't be opened would end some shells.
+  cd "$g_task" && [ -r out ] && [ -r err ] && exec 5<out 6<err || return
   g_sent_out=0 g_sent_err=0
   [ -z "$g_follow" ] || {
     # shellcheck disable=SC2046  # two lines of nine fields, err before out

@@ -37,7 +37,7 @@ run() {
     # shellcheck disable=SC2086  # a list of numbers
     kill "$g_ticker" $g_children 2>/dev/null
     [ -z "$g_last_words" ] || echo "$g_last_words"
-  } | follow
+  } | follow || fail gone "$g_task: was removed"
 }
 
 # may_start: the one step that gives the right to start the task. It is taken from a session that has
