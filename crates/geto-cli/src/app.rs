@@ -11,7 +11,7 @@ use crate::args::{Cli, Command, ConfigArgs, ConnectArgs};
 use crate::printer::Printer;
 use crate::prompt::{self, Terminal};
 use crate::streams::write_stdout;
-use crate::{clean, each, history, hosts, run, tasks, trust};
+use crate::{clean, each, history, hosts, map, run, tasks, trust};
 
 /// Does what the command line asks for and returns what the process ends with.
 pub(crate) fn main() -> ProcessCode {
@@ -32,6 +32,7 @@ pub(crate) fn main() -> ProcessCode {
     let printer = match &cli.command {
         Command::Run(args) => Printer::new(&args.output),
         Command::Each(args) => Printer::new(&args.output),
+        Command::Map(args) => Printer::new(&args.output),
         Command::Hosts(args) => Printer::new(&args.output),
         Command::Ps(args) if args.json => Printer::for_programs(),
         Command::Attach(args) => Printer::new(&args.output),
@@ -53,6 +54,7 @@ fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
     match command {
         Command::Run(args) => run::run(args, printer),
         Command::Each(args) => each::each(args, printer),
+        Command::Map(args) => map::map(args, printer),
         Command::Hosts(args) => block_on(hosts::hosts(args, printer)),
         Command::Ps(args) => block_on(tasks::ps(args, printer)),
         Command::Logs(args) => block_on(tasks::logs(args, printer)),

@@ -9,6 +9,8 @@ mod events;
 mod exit;
 mod history;
 mod hosts;
+mod lines;
+mod map;
 mod output;
 mod printer;
 mod progress;

@@ -48,6 +48,11 @@ impl Signals {
 
     /// Waits for one of them, and says what to end with.
     pub(crate) async fn any(mut self) -> ExitCode {
+        self.next().await
+    }
+
+    /// Waits for the next of them, and says what to end with.
+    pub(crate) async fn next(&mut self) -> ExitCode {
         tokio::select! {
             () = self.interrupt.next() => ExitCode::INTERRUPTED,
             () = self.terminate.next() => exit::TERMINATED,

@@ -43,6 +43,7 @@ mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 mod ledger;
+pub mod map;
 mod probe;
 mod results;
 mod run;

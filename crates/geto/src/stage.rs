@@ -168,6 +168,32 @@ impl StagePlan {
     }
 }
 
+/// A digest of what is sent of `dependencies`: names, modes and content, not times.
+///
+/// # Errors
+/// As [`StagePlan::of`], and when a file can't be read.
+pub(crate) fn digest(dependencies: &[Dependency]) -> Result<[u8; 32], Error> {
+    let plan = StagePlan::look(dependencies)?;
+    let mut hasher = blake3::Hasher::new();
+    let add = |hasher: &mut blake3::Hasher, bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    for member in &*plan.members {
+        add(&mut hasher, &member.name);
+        add(&mut hasher, &member.mode.to_le_bytes());
+        add(&mut hasher, member.target());
+        if let Kind::File { .. } = member.kind {
+            let mut file = blake3::Hasher::new();
+            let opened = fs_err::File::open(&member.path);
+            let read = opened.and_then(|opened| file.update_reader(opened).map(drop));
+            read.map_err(|error| unusable(&member.path, error))?;
+            add(&mut hasher, file.finalize().as_bytes());
+        }
+    }
+    Ok(*hasher.finalize().as_bytes())
+}
+
 impl Member {
     fn size(&self) -> u64 {
         match self.kind {

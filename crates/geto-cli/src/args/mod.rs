@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+mod map;
 mod tasks;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 use geto::units::{parse_duration, parse_size};
 
+pub(crate) use self::map::{MapArgs, ResumeKey};
 pub(crate) use self::tasks::{
     AttachArgs, FetchArgs, KillArgs, LogsArgs, ManyArgs, OneArgs, PsArgs, RemoveArgs, WaitArgs,
 };
@@ -28,10 +30,15 @@ impl Cli {
     /// # Errors
     /// What is wrong with it, or help that was asked for.
     pub(crate) fn read(line: &[OsString]) -> Result<Self, clap::Error> {
+        let (line, sources) = map::split(line);
         let mut cli = Self::try_parse_from(line)?;
         let what = match &mut cli.command {
             Command::Run(args) => Some(&mut args.what),
             Command::Each(args) => Some(&mut args.what),
+            Command::Map(args) => {
+                args.sources = sources;
+                Some(&mut args.what)
+            }
             _ => None,
         };
         if let Some(what) = what {
@@ -59,6 +66,13 @@ pub(crate) enum Command {
     /// together, most common first, when all have ended; one that does not answer holds up nobody.
     #[command(override_usage = EACH_USAGE, after_long_help = EACH_EXIT_CODES)]
     Each(Box<EachArgs>),
+    /// Run a script for each of many inputs, over all hosts
+    ///
+    /// A task goes to the host where the fewest of this run are for its slots. The files that each
+    /// leaves come home. Ctrl-C starts no more tasks, a second one ends those that run, and a third
+    /// one leaves them.
+    #[command(override_usage = map::USAGE, after_long_help = map::AFTER_HELP)]
+    Map(Box<MapArgs>),
     /// Show whether each host can be reached and logged into, and what it has
     ///
     /// Hosts that answer come first. All are asked at the same time. Ends with 1 when a host is
@@ -420,7 +434,8 @@ pub(crate) struct HomeArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_results: Option<u64>,
 
-    /// Put the files into this directory; with `each`, `{host}` in it is the host's name
+    /// Put the files into this directory; with `each`, `{host}` in it is the host's name, with `map`
+    /// it has replacement strings, as res/{/.}
     /// [default: <local_work_path>/<task id>/files]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "no_files")]
     pub(crate) into: Option<PathBuf>,

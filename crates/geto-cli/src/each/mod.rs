@@ -1,7 +1,6 @@
 //! `geto each`.
 
 mod fold;
-mod live;
 mod names;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,12 +19,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use self::fold::{Digest, Folder};
-use self::live::Lines;
 use crate::app::{block_on, fleet, unwritten};
 use crate::args::EachArgs;
 use crate::events::{Whereabouts, files_line, line, merge, object, results_object};
 use crate::exit;
 use crate::hosts::allow_many_connections;
+use crate::lines::Lines;
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer, error_object};
 use crate::prompt::is_asking;

@@ -17,6 +17,7 @@ mod home;
 mod hostile;
 mod hosts;
 mod hosts_check;
+mod map;
 mod output;
 mod prompt;
 mod queue;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use self::aliases::SshAliases;
 use crate::ledger::{Ledger, LedgerWriter};
+use crate::map::{Map, MapOrder, MapPlace};
 use crate::probe::{self, Checkup, HostStatus, Observer};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
@@ -276,6 +277,20 @@ impl Fleet {
         RunEach::new(self, task, hosts)
     }
 
+    /// Runs many tasks on `hosts`, which need not be of this fleet: one for each of `jobs`, which `make`
+    /// turns into a task once its host is chosen. Await the report.
+    ///
+    /// Jobs have numbers that no other has. A job that can't be made a task of is not started; an
+    /// error among the jobs ends them.
+    pub fn map<'a, J: Send + Sync + 'static>(
+        &'a self,
+        hosts: Vec<Host>,
+        jobs: impl Iterator<Item = Result<(u64, J), Error>> + Send + 'static,
+        make: impl Fn(&J, &MapPlace<'_>) -> Result<MapOrder, Error> + Send + Sync + 'a,
+    ) -> Map<'a, J> {
+        Map::new(self, hosts, jobs, make)
+    }
+
     /// Returns the tasks of the login user that live on `host`, from whatever origin: those that run,
     /// that wait, and that have ended and were not removed.
     ///
@@ -331,6 +346,7 @@ impl Fleet {
             is_own_transport: false,
             reconnect: crate::run::RECONNECT,
             prepared: None,
+            warm: None,
         }
     }
 }

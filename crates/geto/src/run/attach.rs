@@ -242,6 +242,7 @@ impl<'a> Attach<'a> {
             follow: self.follow.unwrap_or_else(|| Box::new(drop)),
             cancel: self.cancel.subscribe(),
             unpacking: None,
+            warm: None,
         }
     }
 }

@@ -127,7 +127,7 @@ fn check(session: &Session, host: &str, next: Next) -> Result<(), Error> {
 }
 
 /// An error and its causes in one line.
-pub(super) fn reason(error: &Error) -> String {
+pub(crate) fn reason(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -12,6 +12,7 @@ use super::files::{self, Files, Unpacking};
 use super::link::Link;
 use super::send::Order;
 use super::store::Store;
+use super::warm::Warm;
 use crate::session::{Next, Opening, Purpose, Session, random};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
@@ -34,6 +35,8 @@ pub(super) struct Execution<'a> {
     pub(super) cancel: watch::Receiver<bool>,
     pub(super) progress: Progress,
     pub(super) unpacking: Option<Unpacking>,
+    /// Where the session is left for the next task of a batch.
+    pub(super) warm: Option<Warm>,
 }
 
 /// What is wanted of a task.
@@ -230,7 +233,7 @@ impl Execution<'_> {
                 session.of_task(order.patience, order.task.timeout);
             }
             let turn = self.take_turn(&mut session, link, step).await;
-            self.progress.bytes_sent += session.writer().written();
+            self.progress.bytes_sent += session.sent();
             self.progress.bytes_received += session.received();
             match turn? {
                 (Said::Again, _) => {

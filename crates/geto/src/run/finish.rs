@@ -100,6 +100,15 @@ impl Execution<'_> {
         destination: &Destination,
         results: &mut Results,
     ) {
+        if let (Some(warm), Some(order)) = (&self.warm, &self.order) {
+            warm.is_home(self.id);
+            if let Some(session) =
+                session.filter(|session| session.purpose() == Purpose::of_slots(order.task.slots))
+            {
+                warm.put(session);
+            }
+            return;
+        }
         if destination.keep {
             return;
         }

@@ -146,6 +146,14 @@ impl Execution<'_> {
                 self.started(directory);
                 return Ok((self.wish.until == Until::Start).then_some(Said::Left));
             }
+            // Of the task that the session ran before this one.
+            Reply::Error { kind, text } if kind == "remove" => {
+                let text = printable(text.as_bytes());
+                (self.follow)(Event::Warning(format!(
+                    "failed to remove the directory of an earlier task on host `{}`: {text}",
+                    self.host.name
+                )));
+            }
             // A request that came late was one of this run's own.
             Reply::Error { kind, .. } if kind == "exists" && self.progress.sends > 1 => {
                 self.progress.sent = true;

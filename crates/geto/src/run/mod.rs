@@ -16,6 +16,7 @@ mod record;
 mod report;
 mod send;
 mod store;
+mod warm;
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -40,10 +41,12 @@ use self::send::Order;
 use self::store::Store;
 
 pub use attach::{Attach, OutputFrom};
+pub(crate) use candidate::reason;
 pub use each::{EachEvent, HostResult, RunEach};
 pub use event::Event;
 pub(crate) use failure::outcome;
 pub use report::{FilesHome, Results};
+pub(crate) use warm::Warm;
 
 use crate::stage::StagePlan;
 use crate::transport::Transport;
@@ -76,6 +79,8 @@ pub struct Run<'a> {
     pub(crate) reconnect: Duration,
     /// What was read here already, when the task runs on more than one host.
     pub(crate) prepared: Option<Prepared>,
+    /// Where a session may be, and is left for the next task.
+    pub(crate) warm: Option<Warm>,
 }
 
 /// For how long a broken link is made again, unless told otherwise.
@@ -289,6 +294,11 @@ impl Run<'_> {
             }
         };
         let Chosen { host, transport, session } = chosen;
+        let session = session.or_else(|| {
+            let mut session = self.warm.as_ref()?.take()?;
+            session.renew();
+            Some(session)
+        });
         let follow = record.start(self.task, &host, destination.keep, follow).await;
         let mut link = Link::new(self.fleet, &host, transport, is_own, self.reconnect);
         let mut execution = Execution {
@@ -309,6 +319,7 @@ impl Run<'_> {
             cancel,
             progress: Progress::default(),
             unpacking: None,
+            warm: self.warm.take(),
         };
         let ended = match execution.run(&mut link).await {
             Ok(Done::Left(directory)) => {

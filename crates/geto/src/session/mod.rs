@@ -57,7 +57,10 @@ pub(crate) enum Next {
 #[derive(Debug)]
 pub(crate) struct Session {
     host: String,
+    purpose: Purpose,
     writer: Writer,
+    /// What had been written when its present task began.
+    written_before: u64,
     events: mpsc::Receiver<ChannelEvent>,
     parser: ReplyParser,
     pace: Pace,
@@ -83,6 +86,8 @@ impl Session {
         let nonce = format!("{:016x}{:016x}", random()?, random()?);
         let mut session = Self {
             host: host.to_owned(),
+            purpose,
+            written_before: 0,
             writer: Writer::start(stdin),
             events,
             parser: ReplyParser::new(&nonce),
@@ -106,6 +111,23 @@ impl Session {
     /// The way in for requests and what follows them.
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// What its program can do.
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Begins to count bytes and time anew, for the next task that is sent in it.
+    pub(crate) fn renew(&mut self) {
+        self.pace = Pace::new();
+        self.written_before = self.writer.written();
+        self.received = 0;
+    }
+
+    /// How many bytes went to the host.
+    pub(crate) fn sent(&self) -> u64 {
+        self.writer.written().saturating_sub(self.written_before)
     }
 
     /// Sends a request.

@@ -97,6 +97,16 @@ impl<T> Plan<T> {
         true
     }
 
+    /// The attempt was started, and neither its end can be learnt nor when it runs no more: its task is
+    /// lost, and is not run elsewhere.
+    pub fn given_up(&mut self, attempt: Attempt, now: Duration) -> bool {
+        let Some(copy) = self.release(attempt, now) else { return false };
+        self.hosts.failed(attempt.host, now, copy.since);
+        self.settle(attempt, |plan| plan.finish(Fate::Lost, attempt));
+        self.look_for_hosts();
+        true
+    }
+
     /// The host can't be reached, or has turned too slow to be given tasks: it rests, and then one
     /// task tries it. What runs there goes on.
     pub fn host_failed(&mut self, host: HostId, now: Duration) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::hosts::Hosts;
 use super::speculate::Stragglers;
 use super::state::{Live, Running};
-use super::{Attempt, Counts, Decision, Fate, HostId, HostView, Interruption, Policy, StopReason};
+use super::{
+    Attempt, Counts, Decision, Fate, HostId, HostView, Interruption, More, Policy, StopReason,
+};
 use crate::map::limit::HaltWhen;
 
 /// Which task runs where and when, for tasks of the type `T`.
@@ -87,6 +89,12 @@ impl<T> Plan<T> {
         self.live.get(&sequence).and_then(|live| live.task.as_ref())
     }
 
+    /// Whether the attempt runs, or may run, for all that the plan was told.
+    pub fn is_live(&self, attempt: Attempt) -> bool {
+        let live = self.live.get(&attempt.sequence);
+        live.is_some_and(|live| live.copies.iter().any(|copy| copy.attempt == attempt))
+    }
+
     /// How many tasks came to what.
     pub fn counts(&self) -> Counts {
         Counts { waiting: self.queue.len() as u64, ..self.counts }
@@ -112,6 +120,12 @@ impl<T> Plan<T> {
         now: Duration,
         more: &mut impl Iterator<Item = (u64, T)>,
     ) -> Decision<T> {
+        self.decide(now, &mut || more.next().map_or(More::End, |(n, task)| More::Task(n, task)))
+    }
+
+    /// The same, for tasks that come when they come: after [`More::Later`] it waits, and is to be
+    /// called again when there are more.
+    pub fn decide(&mut self, now: Duration, more: &mut impl FnMut() -> More<T>) -> Decision<T> {
         self.expire(now);
         self.hosts.wake(now);
         if let Some(decision) = self.decided.pop_front() {
@@ -124,15 +138,20 @@ impl<T> Plan<T> {
             if !self.exhausted
                 && let Some(host) = self.hosts.best(&[])
             {
-                if let Some((sequence, task)) = more.next() {
-                    self.counts.taken += 1;
-                    self.live.insert(sequence, Live::new(task));
-                    return self.start(sequence, host, now);
+                match more() {
+                    More::Task(sequence, task) => {
+                        self.counts.taken += 1;
+                        self.live.insert(sequence, Live::new(task));
+                        return self.start(sequence, host, now);
+                    }
+                    More::Later => {}
+                    More::End => {
+                        self.exhausted = true;
+                        self.counts.total.get_or_insert(self.counts.taken);
+                        self.halt();
+                        return self.decide(now, more);
+                    }
                 }
-                self.exhausted = true;
-                self.counts.total.get_or_insert(self.counts.taken);
-                self.halt();
-                return self.next(now, more);
             }
             if let Some((sequence, host)) = self.speculative(now) {
                 return self.start(sequence, host, now);

@@ -197,6 +197,17 @@ pub enum Decision<T> {
     Over,
 }
 
+/// The next task that is not begun, as far as it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum More<T> {
+    /// Its number, which no other task has, and the task.
+    Task(u64, T),
+    /// There may be one later: whoever reads the inputs has not got it yet.
+    Later,
+    /// There is none, and there will be none.
+    End,
+}
+
 /// How many tasks came to what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -73,6 +73,30 @@ fn halting(text: &str) -> Policy {
 }
 
 #[test]
+fn a_task_that_may_still_run_is_lost_and_runs_nowhere_else() {
+    let mut table = table(Policy::default(), &[1, 1], 1);
+    let attempt = table.start();
+    assert!(table.plan.given_up(attempt, table.now));
+    assert_eq!(table.fate(), (1, Fate::Lost));
+    assert_eq!(table.next(), Decision::Over);
+}
+
+#[test]
+fn tasks_that_come_later_are_waited_for() {
+    let mut plan = Plan::new(Policy::default());
+    plan.add_host(1, 1);
+    let now = Duration::ZERO;
+    assert_eq!(plan.decide(now, &mut || More::<u8>::Later), Decision::Wait { until: None });
+    let Decision::Start(attempt) = plan.decide(now, &mut || More::Task(7, 1)) else { panic!() };
+    assert!(plan.is_live(attempt));
+    assert!(plan.ended(attempt, End::Succeeded, now));
+    assert!(!plan.is_live(attempt));
+    let last = Decision::Final { sequence: 7, task: 1, fate: Fate::Succeeded, attempt };
+    assert_eq!(plan.decide(now, &mut || More::Later), last);
+    assert_eq!(plan.decide(now, &mut || More::End), Decision::Over);
+}
+
+#[test]
 fn tasks_go_where_fewest_run_for_the_weight() {
     let mut table = table(Policy::default(), &[1, 4, 2], 100);
     let hosts: Vec<_> = table.starts(7).iter().map(|a| (a.host.0, a.slot)).collect();

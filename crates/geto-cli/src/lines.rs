@@ -1,4 +1,4 @@
-//! Lines of several hosts, each with its host's name in front.
+//! Lines of several hosts or tasks, each with what tells them apart in front.
 
 use geto::bytes::Bytes;
 use geto::text::printable;
@@ -6,21 +6,27 @@ use geto::text::printable;
 /// A longer line is broken: nobody else's is held up for it.
 const LINE_MAX: usize = 64 << 10;
 
-/// The lines of one stream of one host.
+/// The lines of one stream of one host or task.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     prefix: Vec<u8>,
     /// What has come of a line that has not ended.
     rest: Vec<u8>,
 }
 
 impl Lines {
-    pub(super) fn of(host: &str) -> Self {
-        Self { prefix: format!("[{}] ", printable(host.as_bytes())).into_bytes(), rest: Vec::new() }
+    /// Those of a host.
+    pub(crate) fn of(host: &str) -> Self {
+        Self::behind(format!("[{}] ", printable(host.as_bytes())).into_bytes())
+    }
+
+    /// Those that have `prefix` in front.
+    pub(crate) fn behind(prefix: Vec<u8>) -> Self {
+        Self { prefix, rest: Vec::new() }
     }
 
     /// Adds bytes and returns the lines that are whole.
-    pub(super) fn add(&mut self, bytes: &[u8]) -> Bytes {
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Bytes {
         let mut lines = Vec::with_capacity(bytes.len() + self.prefix.len());
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             self.rest.extend_from_slice(piece);
@@ -32,7 +38,7 @@ impl Lines {
     }
 
     /// Returns what is left of the last line.
-    pub(super) fn finish(&mut self) -> Bytes {
+    pub(crate) fn finish(&mut self) -> Bytes {
         let mut lines = Vec::new();
         if !self.rest.is_empty() {
             self.end(&mut lines);

@@ -1,0 +1,144 @@
+//! `--log`: which tasks have ended, for other programs and for `--resume`.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use geto::map::joblog::{Entry, HEADER, JoblogError, Resume, ResumeMode, exit_and_signal, read};
+use geto::map::{Fate, MapDone};
+use geto::{Error, ErrorKind, ExitCode};
+
+use super::job::Job;
+use crate::args::MapArgs;
+use crate::printer::Printer;
+
+/// A log that is written to.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    file: fs_err::File,
+    /// Of tasks that have been begun.
+    commands: HashMap<u64, String>,
+}
+
+impl Log {
+    /// Opens the log that the arguments name, if they do, and reads from it what is not to be run
+    /// again.
+    pub(super) fn open(
+        args: &MapArgs,
+        printer: Printer,
+    ) -> Result<Option<(Self, Option<Resume>)>, Error> {
+        let Some(path) = &args.show.log else { return Ok(None) };
+        let mode = match (args.show.resume, args.show.resume_failed) {
+            (_, true) => Some(ResumeMode::Succeeded),
+            (true, _) => Some(ResumeMode::Ended),
+            _ => None,
+        };
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let message = format!("failed to open the log `{}`", path.display());
+            Error::new(ErrorKind::Usage, message).caused_by(error)
+        };
+        let (file, resume) = opened(path, mode, printer).map_err(failed)?;
+        let log = Self { path: path.clone(), file, commands: HashMap::new() };
+        Ok(Some((log, resume)))
+    }
+
+    /// A task is begun.
+    pub(super) fn begin(&mut self, sequence: u64, command: String) {
+        self.commands.insert(sequence, command);
+    }
+
+    /// Writes down that a task has ended. It is in the file before the host forgets the task.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(super) fn add(&mut self, done: &MapDone<'_, Job>) -> Result<(), Error> {
+        let command = self.commands.remove(&done.sequence).unwrap_or_default();
+        let results = done.tried.and_then(|tried| tried.result.as_ref().ok());
+        let lost = (i32::from(ExitCode::LOST.0), 0);
+        let ended = match (done.fate, results) {
+            (Fate::Succeeded | Fate::Failed(_) | Fate::Lost, Some(results)) => {
+                exit_and_signal(&results.outcome)
+            }
+            (Fate::Succeeded | Fate::Failed(_) | Fate::Lost, None) => Some(lost),
+            // These were not run to an end: a run that resumes does so.
+            (Fate::Cancelled | Fate::NotStarted | Fate::Left, _) => None,
+        };
+        let Some((exit_value, signal)) = ended else { return Ok(()) };
+        let entry = Entry {
+            sequence: done.sequence,
+            host: done.host.to_owned(),
+            started: results.map_or(Duration::ZERO, |results| results.started),
+            ran: results.map_or(Duration::ZERO, |results| results.run_time),
+            sent: results.map_or(0, |results| results.bytes_sent),
+            received: results.map_or(0, |results| results.bytes_received),
+            exit_value,
+            signal,
+            command,
+            key: done.job.key,
+        };
+        self.file.write_all(entry.line().as_bytes()).map_err(|error| {
+            let message = format!("failed to write the log `{}`", self.path.display());
+            Error::new(ErrorKind::Local, message).caused_by(error)
+        })
+    }
+}
+
+type Opened = (fs_err::File, Option<Resume>);
+
+fn opened(
+    path: &Path,
+    mode: Option<ResumeMode>,
+    printer: Printer,
+) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    if let Err(error) = file.file().try_lock() {
+        return Err(match error {
+            std::fs::TryLockError::WouldBlock => "another geto writes to it".into(),
+            // Where there are no locks, nobody is kept from it.
+            std::fs::TryLockError::Error(error) if is_unsupported(&error) => {
+                return go_on(file, path, mode, printer);
+            }
+            std::fs::TryLockError::Error(error) => error.into(),
+        });
+    }
+    file.rewind()?;
+    go_on(file, path, mode, printer)
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+fn go_on(
+    mut file: fs_err::File,
+    path: &Path,
+    mode: Option<ResumeMode>,
+    printer: Printer,
+) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+    let mut resume = mode.map(Resume::new);
+    // Also one that is begun anew is looked at: another file may be meant.
+    let reading = read(BufReader::new(&mut file), |entry| {
+        if let Some(resume) = &mut resume {
+            resume.add(&entry);
+        }
+    });
+    let reading = match reading {
+        Err(error @ JoblogError::NoJoblog) => return Err(Box::new(error)),
+        reading => reading?,
+    };
+    let keep = if resume.is_some() { reading.whole_bytes } else { 0 };
+    if resume.is_some() {
+        for warning in &reading.warnings {
+            printer.warning(&format!("`{}`: {warning}", path.display()));
+        }
+    }
+    file.set_len(keep)?;
+    file.seek(SeekFrom::End(0))?;
+    if keep == 0 {
+        file.write_all(HEADER.as_bytes())?;
+    }
+    Ok((file, resume))
+}

@@ -1,0 +1,243 @@
+//! `geto map`: many tasks on two real servers.
+
+use std::collections::BTreeSet;
+
+use geto_testkit::{Machine, Server, Sshd};
+
+use crate::support::{World, entries};
+
+/// Two hosts, `a` and `b`.
+pub(crate) struct Pair {
+    pub(crate) world: World,
+    pub(crate) servers: [Server; 2],
+}
+
+impl Pair {
+    pub(crate) fn start() -> Self {
+        let world = World::new();
+        let servers = ["a", "b"].map(|name| {
+            let machine = Machine::new().named(name);
+            Sshd::builder().name(name).machine(machine).config("MaxStartups 1000").start()
+        });
+        let ini = world.env.use_servers(&[&servers[0], &servers[1]]);
+        world.env.write_geto_ini(&format!("{ini}[a]\nslots=2\n[b]\nslots=2\n"));
+        Self { world, servers }
+    }
+
+    /// Nothing is left on either host.
+    pub(crate) fn assert_clean(&self) {
+        for server in &self.servers {
+            let machines = entries(&server.home().join(".cache/geto"));
+            let tasks: Vec<_> =
+                machines.iter().flat_map(|machine| entries(&machine.join("tasks"))).collect();
+            assert!(tasks.is_empty(), "{tasks:?}");
+        }
+    }
+}
+
+/// Lines in their order.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn each_input_is_a_task_on_one_of_the_hosts() {
+    let pair = Pair::start();
+    let ran =
+        pair.world.geto(&["map", "-H", "a,b", "--", "echo", "{}", "{host}", ":::", "1", "2", "3"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let text = ran.text();
+    let numbers: Vec<_> = sorted(&text).iter().map(|line| &line[..1]).collect();
+    assert_eq!(numbers, ["1", "2", "3"], "{ran:?}");
+    let hosts: BTreeSet<_> = text.lines().map(|line| &line[2..]).collect();
+    assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["a", "b"], "{ran:?}");
+    assert!(ran.stderr.starts_with("geto: 3 tasks: 3 ok; "), "{ran:?}");
+    pair.assert_clean();
+}
+
+#[test]
+fn failures_are_counted_and_equal_ones_are_told_once() {
+    let pair = Pair::start();
+    let script = "echo \"out $1\"; echo \"no $1\" >&2; [ \"$1\" = 2 ] || exit 4";
+    let ran = pair.world.geto(&["map", "-c", script, ":::", "1", "2", "3"]);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert_eq!(sorted(&ran.text()), ["out 1", "out 2", "out 3"]);
+    assert!(ran.stderr.contains("geto: 3 tasks: 1 ok, 2 exit code 4; "), "{ran:?}");
+    assert_eq!(ran.stderr.matches("exit code 4 (2): `").count(), 1, "{ran:?}");
+    assert!(ran.stderr.contains(" said `no "), "{ran:?}");
+    pair.assert_clean();
+}
+
+#[test]
+fn without_hosts_it_says_so_and_does_not_load_this_machine() {
+    let world = World::new();
+    let ran = world.geto(&["map", "--", "echo", ":::", "1"]);
+    assert_eq!((ran.code(), ran.text().as_str()), (2, ""), "{ran:?}");
+    assert!(ran.stderr.contains("there are no hosts to run on"), "{ran:?}");
+    let ran = world.geto(&["map", "-q", "-H", "local", "--", "echo", ":::", "1"]);
+    assert_eq!((ran.code(), ran.text().as_str()), (0, "1\n"), "{ran:?}");
+}
+
+#[test]
+fn inputs_come_from_words_files_and_stdin_and_are_replaced_as_in_gnu_parallel() {
+    let pair = Pair::start();
+    let file = |name: &str, text: &str| pair.world.env.file(name, text);
+    file("in/one.txt", "first");
+    file("in/two.txt", "second");
+    file("list", "in/one.txt\nin/two.txt\n");
+    file("table.csv", "name,size\nx,1\n\"y z\",2\n");
+    file("lines.json", "{\"k\":\"v\"}\n{\"k\":7}\n");
+    let lines = |args: &[&str]| {
+        let ran = pair.world.geto(&[&["map", "-q"], args].concat());
+        assert_eq!(ran.code(), 0, "{args:?}: {ran:?}");
+        let text = ran.text();
+        sorted(&text).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let echo = ["--", "echo"];
+    assert_eq!(
+        lines(&[&echo[..], &["{1}-{2}", ":::", "a", "b", ":::", "1", "2"]].concat()),
+        ["a-1", "a-2", "b-1", "b-2"]
+    );
+    assert_eq!(
+        lines(&[&echo[..], &["{}", ":::", "a", "b", ":::+", "1", "2"]].concat()),
+        ["a 1", "b 2"]
+    );
+    // A file of its own for each, by the name that `{dep}` has for it.
+    assert_eq!(
+        lines(&[
+            "-d",
+            "{}",
+            "-e",
+            "B={/.}",
+            "-c",
+            "echo $B $(cat $1)",
+            "--",
+            "{dep}",
+            "::::",
+            "list"
+        ]),
+        ["one first", "two second"]
+    );
+    assert_eq!(
+        lines(&["--inputs", "table.csv", "--csv", "--", "echo", "{name}={2}"]),
+        ["x=1", "y z=2"]
+    );
+    assert_eq!(lines(&["--inputs", "lines.json", "--json-lines", "--", "echo", "{k}"]), ["7", "v"]);
+    assert_eq!(
+        lines(&["--colsep", ":", "--", "echo", "{2}{1}", ":::", "a:b", "c:d"]),
+        ["ba", "dc"]
+    );
+    let mut from_stdin =
+        pair.world.command(&["map", "-q", "-0", "--inputs", "-", "--", "echo", "<{}>"]);
+    let list = file("nul", "a b\0c\0");
+    from_stdin.stdin(fs_err::File::open(list).unwrap().into_parts().0);
+    let ran = pair.world.env.run(&mut from_stdin);
+    assert_eq!(sorted(&ran.text()), ["<a b>", "<c>"], "{ran:?}");
+    let ran = pair.world.geto(&["map", "--inputs", "table.csv", "--csv", "--", "echo", "{nam}"]);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert!(ran.stderr.contains("no column is called `nam`; did you mean `name`"), "{ran:?}");
+    pair.assert_clean();
+}
+
+#[test]
+fn files_come_home_where_into_says_and_replace_nothing() {
+    let pair = Pair::start();
+    let script = "echo $1 >result";
+    let ran =
+        pair.world.geto(&["map", "-q", "--into", "res/{/.}", "-c", script, ":::", "x/a.txt", "b"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let read = |name: &str| fs_err::read_to_string(pair.world.env.cwd().join(name)).unwrap();
+    assert_eq!((read("res/a/result"), read("res/b/result")), ("x/a.txt\n".into(), "b\n".into()));
+    // Both claim one path: one of them is not placed, and what came first stays.
+    let ran = pair
+        .world
+        .geto(&["map", "--into", "res/c", "-j1", "-H", "a", "-c", script, ":::", "1", "2"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("there is already `result`"), "{ran:?}");
+    assert_eq!(read("res/c/result"), "1\n");
+    pair.assert_clean();
+}
+
+#[test]
+fn output_is_tagged_streamed_kept_in_order_and_kept_in_files() {
+    let pair = Pair::start();
+    let script = "echo $1; echo e$1 >&2; printf end";
+    let run = |options: &[&str]| {
+        let inputs = ["-c", script, ":::", "1", "2", "3", "4", "5"];
+        let ran = pair.world.geto(&[&["map", "-q"], options, &inputs[..]].concat());
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        ran
+    };
+    let ran = run(&["-k", "--tag", "--results", "out"]);
+    let expected: String = (1..=5).map(|n| format!("{n}\t{n}\n{n}\tend\n")).collect();
+    assert_eq!(ran.text(), expected);
+    assert_eq!(ran.stderr, (1..=5).map(|n| format!("{n}\te{n}\n")).collect::<String>());
+    let kept = |name: &str| fs_err::read_to_string(pair.world.env.cwd().join(name)).unwrap();
+    assert_eq!((kept("out/1/3/stdout"), kept("out/1/3/stderr")), ("3\nend".into(), "e3\n".into()));
+    let ran = run(&["--stream", "--tag"]);
+    let text = ran.text();
+    assert_eq!(sorted(&text), sorted(&expected));
+    let ran = pair.world.geto(&["map", "--json", "-c", script, ":::", "7"]);
+    let objects: Vec<serde_json::Value> =
+        ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<_> = objects.iter().map(|object| object["event"].as_str().unwrap()).collect();
+    for event in ["attempt", "started", "stdout", "ended", "done", "summary"] {
+        assert!(events.contains(&event), "{events:?}");
+    }
+    let done = objects.iter().find(|object| object["event"] == "done").unwrap();
+    assert_eq!((&done["fate"], &done["input"][0]), (&"succeeded".into(), &"7".into()));
+    assert_eq!(objects.last().unwrap()["ok"], 1);
+}
+
+#[test]
+fn a_log_says_what_is_not_to_be_run_again() {
+    let pair = Pair::start();
+    let counted = pair.world.env.cwd().join("counted");
+    let script = format!("echo $1 >>{}; [ $1 != 2 ] || exit 3", counted.display());
+    let run = |options: &[&str], inputs: &[&str]| {
+        let line = [&["map", "--log", "log"], options, &["-c", &script, ":::"], inputs].concat();
+        let ran = pair.world.geto(&line);
+        let counts = fs_err::read_to_string(&counted).unwrap_or_default();
+        drop(fs_err::remove_file(&counted));
+        let counts = sorted(&counts).join(" ");
+        (ran.code(), counts, ran.stderr)
+    };
+    let (code, counts, _) = run(&[], &["1", "2", "3"]);
+    assert_eq!((code, counts.as_str()), (1, "1 2 3"));
+    let log = fs_err::read_to_string(pair.world.env.cwd().join("log")).unwrap();
+    assert!(log.starts_with(
+        "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
+    ));
+    let of_two: Vec<_> =
+        log.lines().find(|line| line.starts_with("2\t")).unwrap().split('\t').collect();
+    assert_eq!((of_two.len(), of_two[6], of_two[7]), (9, "3", "0"), "{log}");
+    // By what they are, not by their place.
+    let (code, counts, said) = run(&["--resume"], &["0", "3", "2", "1"]);
+    assert_eq!((code, counts.as_str()), (0, "0"));
+    assert!(said.contains("3 were done before"), "{said}");
+    let (code, counts, _) = run(&["--resume-failed"], &["0", "3", "2", "1"]);
+    assert_eq!((code, counts.as_str()), (1, "2"));
+    pair.assert_clean();
+    // Another file that is given by mistake stays as it is.
+    pair.world.env.file("log", "my diary\n");
+    let (code, counts, said) = run(&[], &["1"]);
+    assert_eq!((code, counts.as_str()), (2, ""), "{said}");
+    assert_eq!(fs_err::read_to_string(pair.world.env.cwd().join("log")).unwrap(), "my diary\n");
+}
+
+#[test]
+fn a_dry_run_of_many_inputs_takes_little_memory() {
+    let pair = Pair::start();
+    pair.world.env.file("data", "12345");
+    let ran =
+        pair.world.geto(&["map", "--dry-run", "-d", "data", "--", "echo", "{}", ":::", "a b", "c"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert_eq!(ran.text(), "a\t1 files\t5 bytes\techo 'a b'\nb\t1 files\t5 bytes\techo c\n");
+    let script = "seq 200000 | ( ulimit -v 2000000; exec \"$0\" map --dry-run -j 2 --inputs - -- echo {} ) | tail -n 1";
+    let mut command = pair.world.env.command("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_geto")]);
+    let ran = pair.world.env.run(&mut command);
+    assert!(ran.text().ends_with("\techo 200000\n"), "{ran:?}");
+}
