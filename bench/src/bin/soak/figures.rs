@@ -15,7 +15,7 @@ pub(crate) struct Left {
     pub(crate) processes: usize,
     /// Tickets of slots.
     pub(crate) locks: usize,
-    /// What `geto rm` said.
+    /// What `geto rm` said when it failed.
     pub(crate) said: String,
 }
 

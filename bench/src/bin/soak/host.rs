@@ -168,7 +168,9 @@ impl World {
         let mut left =
             Left { listed: listed.split(|byte| *byte == b'\n').count() - 1, ..Left::default() };
         let removed = geto(&["rm", "--finished"])?;
-        left.said = String::from_utf8_lossy(&removed.stderr).into_owned();
+        if !removed.status.success() {
+            left.said = String::from_utf8_lossy(&removed.stderr).into_owned();
+        }
         drop(proxy);
         let begun = Instant::now();
         loop {
