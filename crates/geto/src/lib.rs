@@ -73,4 +73,4 @@ pub use run::{
     RunEach,
 };
 pub use stage::{Plan, PlannedDependency};
-pub use tasks::HostTask;
+pub use tasks::{HostTask, Removal};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use geto_core::wire::{self, Clock, Listing, Reply, TaskState};
+use geto_core::wire::{Clock, Listing, Reply, TaskState};
 use geto_core::{Host, Outcome, TaskId};
 
 use crate::session::{Next, Opening, Purpose, Session};
@@ -66,6 +66,18 @@ impl HostTask {
     }
 }
 
+/// Which tasks are removed when it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Removal {
+    /// Those that don't run.
+    #[default]
+    Ended,
+    /// Those, too, that run where their host can't see it: in another container, or in one that was
+    /// restarted since, which nobody there can tell. What runs goes on without its directory.
+    Unseen,
+}
+
 /// Asks `host` for the tasks of the login user. Those whose supervisor has died are ended.
 pub(crate) async fn list(fleet: &Fleet, host: &Host) -> Result<Vec<HostTask>, Error> {
     let transport = fleet.connect(host).await?;
@@ -121,9 +133,10 @@ pub(crate) async fn remove_all(
     fleet: &Fleet,
     host: &Host,
     ids: &[TaskId],
+    removal: Removal,
 ) -> Vec<Result<(), Error>> {
     let mut removed = Vec::new();
-    if let Err(error) = try_remove(fleet, host, ids, &mut removed).await {
+    if let Err(error) = try_remove(fleet, host, ids, removal, &mut removed).await {
         // Whoever was not reached has the same reason.
         let rest = &ids[removed.len()..];
         removed.extend(rest.iter().map(|id| Err(error.repeat().of_task(*id))));
@@ -135,6 +148,7 @@ async fn try_remove(
     fleet: &Fleet,
     host: &Host,
     ids: &[TaskId],
+    removal: Removal,
     removed: &mut Vec<Result<(), Error>>,
 ) -> Result<(), Error> {
     let transport = fleet.connect(host).await?;
@@ -143,7 +157,12 @@ async fn try_remove(
         session.request(["work", &host.remote_work_path]).await;
         for some in ids[removed.len()..].chunks(REMOVALS_AT_ONCE) {
             for id in some {
-                session.send(wire::request(["remove", &id.to_string()])).await;
+                let unseen: &[&str] = match removal {
+                    Removal::Ended => &[],
+                    Removal::Unseen => &["unseen"],
+                };
+                let id = id.to_string();
+                session.request(["remove", &id].iter().chain(unseen)).await;
             }
             let end = removed.len() + some.len();
             while let Some(id) = ids[..end].get(removed.len()) {
@@ -151,10 +170,18 @@ async fn try_remove(
                 match session.next().await? {
                     Next::Again => continue 'opened,
                     Next::Reply(Reply::Removed) => removed.push(Ok(())),
-                    Next::Reply(Reply::Error { kind, text }) if kind == "remove" => {
+                    Next::Reply(Reply::Error { kind, text })
+                        if ["remove", "unseen"].contains(&&*kind) =>
+                    {
                         let error = Error::new(ErrorKind::Host, failed).on_host(&host.name);
-                        let cause = printable(text.as_bytes());
-                        removed.push(Err(error.of_task(*id).caused_by(cause)));
+                        let error = error.of_task(*id).caused_by(printable(text.as_bytes()));
+                        removed.push(Err(match &*kind {
+                            "unseen" => error.with_hint(format!(
+                                "it was started in another container, or before that was restarted: \
+                                 `geto rm --force {id}` removes it, and ends nothing"
+                            )),
+                            _ => error,
+                        }));
                     }
                     next => pass(&session, host, next, failed)?,
                 }
@@ -167,7 +194,7 @@ async fn try_remove(
 
 /// Removes a task that does not run, with all that it left on `host`.
 pub(crate) async fn remove(fleet: &Fleet, host: &Host, id: TaskId) -> Result<(), Error> {
-    remove_all(fleet, host, &[id]).await.into_iter().collect()
+    remove_all(fleet, host, &[id], Removal::Ended).await.into_iter().collect()
 }
 
 /// Passes over what may come before an answer.

@@ -197,6 +197,11 @@ pub(crate) struct RemoveArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "finished")]
     pub(crate) older_than: Option<Duration>,
 
+    /// Remove also what runs where its host can't see it: in another container, or in one that was
+    /// restarted since. Nothing is ended by that
+    #[arg(long)]
+    pub(crate) force: bool,
+
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use geto::{Error, ErrorKind, ExitCode, Fleet, Host, TaskId};
+use geto::{Error, ErrorKind, ExitCode, Fleet, Host, Removal, TaskId};
 use tokio::task::JoinSet;
 
 use super::find::{Finder, Found};
@@ -25,7 +25,8 @@ pub(crate) async fn remove(args: &RemoveArgs, printer: Printer) -> Result<ExitCo
         if tasks.is_empty() {
             printer.note("there is no such task to remove");
         }
-        let removed = from_hosts(&fleet, tasks).await;
+        let removal = if args.force { Removal::Unseen } else { Removal::Ended };
+        let removed = from_hosts(&fleet, tasks, removal).await;
         codes(removed, is_partial(&args.tasks, &finder), printer, |found, ()| {
             if found.entry.is_some()
                 && let Ok(Some(ledger)) = fleet.ledger()
@@ -47,7 +48,11 @@ fn is_older(found: &Found, age: Duration) -> bool {
 }
 
 /// Removes tasks, in one session of each host. What came of each is told, host by host.
-async fn from_hosts(fleet: &Fleet, tasks: Vec<Found>) -> Vec<(Found, Result<(), Error>)> {
+async fn from_hosts(
+    fleet: &Fleet,
+    tasks: Vec<Found>,
+    removal: Removal,
+) -> Vec<(Found, Result<(), Error>)> {
     let mut hosts: Vec<(Host, Vec<Found>)> = Vec::new();
     for found in tasks {
         match hosts.iter_mut().find(|(host, _)| *host == found.host) {
@@ -60,7 +65,7 @@ async fn from_hosts(fleet: &Fleet, tasks: Vec<Found>) -> Vec<(Found, Result<(), 
         let fleet = fleet.clone();
         removing.spawn(async move {
             let ids: Vec<TaskId> = tasks.iter().map(|found| found.id).collect();
-            let removed = fleet.remove_all(&host, &ids).await;
+            let removed = fleet.remove_all(&host, &ids, removal).await;
             let one = |(found, removed): (Found, Result<(), Error>)| {
                 let removed = removed.map_err(|error| hinted(error, found.id));
                 (found, removed)
@@ -76,7 +81,9 @@ async fn from_hosts(fleet: &Fleet, tasks: Vec<Found>) -> Vec<(Found, Result<(), 
 fn hinted(error: Error, id: TaskId) -> Error {
     match error.kind() {
         // Only a task that lives is not removed by a host that answers.
-        ErrorKind::Host => error.with_hint(format!("`geto kill {id}` ends it when it still runs")),
+        ErrorKind::Host if error.hint().is_none() => {
+            error.with_hint(format!("`geto kill {id}` ends it when it still runs"))
+        }
         _ => error,
     }
 }

@@ -19,7 +19,7 @@ use crate::map::{Map, MapOrder, MapPlace};
 use crate::probe::{self, Checkup, HostStatus, Observer};
 use crate::run::Target;
 use crate::stage::{Plan, StagePlan};
-use crate::tasks::{self, HostTask};
+use crate::tasks::{self, HostTask, Removal};
 use crate::transport::{ConnectOptions, Pool, Transport};
 use crate::{Attach, Error, ErrorKind, Run, RunEach};
 
@@ -320,13 +320,18 @@ impl Fleet {
         Box::pin(tasks::remove(self, host, id)).await
     }
 
-    /// Removes tasks from `host`, as [`remove`](Self::remove), in one session. Returns what came of
+    /// Removes tasks from `host` in one session, those that `removal` names. Returns what came of
     /// each, in the order of `ids`.
     ///
     /// # Cancel safety
     /// A call that is dropped may have removed some.
-    pub async fn remove_all(&self, host: &Host, ids: &[TaskId]) -> Vec<Result<(), Error>> {
-        Box::pin(tasks::remove_all(self, host, ids)).await
+    pub async fn remove_all(
+        &self,
+        host: &Host,
+        ids: &[TaskId],
+        removal: Removal,
+    ) -> Vec<Result<(), Error>> {
+        Box::pin(tasks::remove_all(self, host, ids, removal)).await
     }
 
     fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {

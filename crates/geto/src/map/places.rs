@@ -7,7 +7,7 @@ use geto_core::{Host, TaskId};
 
 use crate::run::Warm;
 use crate::session::{Next, Opening, Purpose, Session};
-use crate::{Error, ErrorKind, Fleet};
+use crate::{Error, ErrorKind, Fleet, Removal};
 
 /// A session on a host, and what it was told to remove.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl Worker {
                 }
             }
         }
-        let removed = fleet.remove_all(host, &self.removing).await;
+        let removed = fleet.remove_all(host, &self.removing, Removal::Ended).await;
         removed.into_iter().filter_map(Result::err).collect()
     }
 }

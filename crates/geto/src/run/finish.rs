@@ -171,10 +171,12 @@ impl Execution<'_> {
     fn whole(&self, ended: &mut Ended) -> Result<Option<Files>, Error> {
         let failed =
             |message: &str| Error::new(ErrorKind::Results, message).on_host(&self.host.name);
-        let files = std::mem::replace(&mut ended.files, Ok(None))?;
+        let files = std::mem::replace(&mut ended.files, Ok(None));
+        // What the host says of it is why there is too little here.
         if let Some(reason) = ended.damaged.as_ref().filter(|_| !ended.is_running) {
             return Err(failed("failed to bring all files").caused_by(reason.clone()));
         }
+        let files = files?;
         match &ended.report {
             Some(report) if report.disk_full => {
                 let path = printable(self.host.remote_work_path.as_bytes());

@@ -1,13 +1,13 @@
 //! A request that comes late, when its repetition has been served: the task runs once.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use geto_core::wire::Program;
 use geto_testkit::{Shell, system_shells};
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 8] = [
     include_str!("../../src/session/program/base.sh"),
     include_str!("../../src/session/program/claim.sh"),
     include_str!("../../src/session/program/run.sh"),
@@ -15,7 +15,6 @@ const PARTS: [&str; 9] = [
     include_str!("../../src/session/program/state.sh"),
     include_str!("../../src/session/program/results.sh"),
     include_str!("../../src/session/program/attach.sh"),
-    "",
     include_str!("../../src/session/program/main.sh"),
 ];
 
@@ -28,14 +27,20 @@ struct Session {
 
 impl Session {
     fn start(shell: &Shell, work: &Path) -> Self {
+        Self::start_by(&[], shell, work)
+    }
+
+    /// Starts a shell by a program that becomes its arguments.
+    fn start_by(before: &[&str], shell: &Shell, work: &Path) -> Self {
         let program = format!("g_nonce=N\n{}", Program::strip(&PARTS.concat()).text());
         // busybox is what its name says.
         let path = work.join("sh");
         if !path.exists() {
             std::os::unix::fs::symlink(&shell.path, &path).unwrap();
         }
-        let mut command = Command::new(&path);
-        command.args(["-c", "eval \"$1\"", "geto", &program]);
+        let mut words = before.iter().map(AsRef::<Path>::as_ref).chain([&*path]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["-c", "eval \"$1\"", "geto", &program]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -51,16 +56,34 @@ impl Session {
 
     /// Reads frames up to one of that name, and returns its text.
     fn wait_for(&mut self, name: &str) -> String {
+        let length = self.wait_for_length(name);
+        String::from_utf8(self.text(length)).unwrap()
+    }
+
+    /// Reads frames up to the first line of one of that name, and returns its length.
+    fn wait_for_length(&mut self, name: &str) -> usize {
         loop {
             let mut line = String::new();
             assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the end came before {name}");
             let words: Vec<&str> = line.trim_end().rsplit(' ').collect();
-            let mut text = vec![0; words[0].parse().unwrap()];
-            self.stdout.read_exact(&mut text).unwrap();
+            let length = words[0].parse().unwrap();
             if words[1] == name {
-                return String::from_utf8(text).unwrap();
+                return length;
             }
+            self.text(length);
         }
+    }
+
+    fn text(&mut self, length: usize) -> Vec<u8> {
+        let mut text = vec![0; length];
+        self.stdout.read_exact(&mut text).unwrap();
+        text
+    }
+
+    /// Ends the session's shell as a crash would.
+    fn kill(mut self) {
+        self.shell.kill().unwrap();
+        self.shell.wait().unwrap();
     }
 
     /// Ends the input, and reads what comes until the session ends.
@@ -170,5 +193,109 @@ fn a_task_that_vanishes_while_it_is_attached_to_is_told() {
         first.wait_for("ended");
         first.say("ack\n");
         first.rest();
+    });
+}
+
+/// One that was claimed when another session removed the task.
+#[test]
+fn a_request_that_claims_a_removed_task_does_not_start_it() {
+    for shell in system_shells() {
+        eprintln!("{}", shell.name);
+        let dir = tempfile::tempdir().unwrap();
+        let mut late = Session::start(&shell, dir.path());
+        late.say(&run("a", &format!("echo run >>{}/runs\n", dir.path().display())));
+        let task = task_with(dir.path(), "dir/.geto-script");
+        let gone = task.parent().unwrap().with_file_name("gone");
+        fs_err::write(gone.join(ID), "").unwrap();
+        late.say("go\n");
+        assert!(late.wait_for("error").starts_with("exists "));
+        late.rest();
+        assert!(!dir.path().join("runs").exists());
+        let mut next = Session::start(&shell, dir.path());
+        next.say(&format!("attach id={ID} out=0 err=0 follow=yes bring=about\n"));
+        assert_eq!(next.wait_for("state"), "gone 0");
+        next.rest();
+    }
+}
+
+/// The directory of the only task, once it has such a file.
+fn task_with(work: &Path, file: &str) -> PathBuf {
+    loop {
+        match crate::support::below(work, "tasks").into_iter().next() {
+            Some(task) if task.join(file).exists() => return task,
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+/// Where nobody can tell whose number a process has, it goes on when its link is closed at last.
+#[test]
+fn a_request_that_was_taken_away_leaves_the_task_of_its_repetition_alone() {
+    let no_proc =
+        ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /proc; exec \"$@\"", "sh"];
+    under_each_shell(|shell, work, script| {
+        let mut late = Session::start_by(&no_proc, shell, work);
+        let script =
+            format!("{script}until [ -e {}/gate ]; do sleep 0.02; done; cat\n", work.display());
+        let with_stdin = |attempt: &str| {
+            let request = run(attempt, &script);
+            request.replacen(" bring=all", " stdin=6 bring=all", 1)
+        };
+        // All but the last bytes of the script.
+        let request = with_stdin("a");
+        late.say(&request[..request.len() - 5]);
+        task_with(work, "dir/.geto-script");
+        let mut second = Session::start_by(&no_proc, shell, work);
+        second.say(&format!("attach id={ID} again=yes out=0 err=0 follow=yes bring=about\n"));
+        assert_eq!(second.wait_for("state"), "none 0");
+        second.say(&format!("{}input\ngo\n", with_stdin("b")));
+        second.wait_for("started");
+        late.rest();
+        fs_err::write(work.join("gate"), "").unwrap();
+        assert_eq!(second.wait_for("out"), "input\n");
+        assert!(second.wait_for("ended").contains("status=0"));
+        second.say("ack\n");
+        second.rest();
+    });
+}
+
+/// mksh reckons in 32 bits.
+#[test]
+fn output_of_gigabytes_is_found_at_its_exact_byte() {
+    const SIZE: u64 = 3_000_000_000;
+    under_each_shell(|shell, work, script| {
+        let script = format!(
+            "{script}until [ -e {}/gate ]; do sleep 0.02; done; echo late\n",
+            work.display()
+        );
+        let mut first = Session::start(shell, work);
+        first.say(&format!("{}go\n", run("a", &script)));
+        first.wait_for("started");
+        first.kill();
+        let task = task_with(work, "out");
+        fs_err::OpenOptions::new()
+            .write(true)
+            .open(task.join("out"))
+            .unwrap()
+            .set_len(SIZE)
+            .unwrap();
+        let mut all = Session::start(shell, work);
+        all.say(&format!("attach id={ID} out=0 err=0 follow=no bring=none\n"));
+        assert_eq!(all.wait_for_length("out") as u64, SIZE);
+        all.kill();
+        let mut end = Session::start(shell, work);
+        end.say(&format!("attach id={ID} out=end err=0 follow=yes bring=none\n"));
+        assert_eq!(end.wait_for("from"), format!("{SIZE} 0"));
+        fs_err::write(work.join("gate"), "").unwrap();
+        assert_eq!(end.wait_for("out"), "late\n");
+        end.wait_for("ended");
+        end.say("ack\n");
+        end.rest();
+        let mut some = Session::start(shell, work);
+        some.say(&format!("attach id={ID} out={} err=0 follow=yes bring=none\n", SIZE - 2));
+        assert_eq!(some.wait_for("out"), "\0\0late\n");
+        some.wait_for("ended");
+        some.say("ack\n");
+        some.rest();
     });
 }

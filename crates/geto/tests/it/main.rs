@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test that fails names the shell it was at")]
 
 mod attach;
+mod beside;
 mod clean;
 mod corpus;
 mod cost;

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use geto::{ErrorKind, Event, Outcome};
+use geto::{ErrorKind, Event, Outcome, Script, Task};
 use geto_testkit::{Cut, Direction, Dropbear, Machine, Server, Sshd};
+use tokio::sync::Notify;
 
 use crate::ssh::tasks_left;
 use crate::support::{kind, runtime};
@@ -257,6 +258,54 @@ fn a_task_that_is_cancelled_while_it_is_sent_again_is_refused_from_then_on() {
 fn check_refused(server: &Server) {
     assert_eq!(tasks_left(server), Vec::<PathBuf>::new());
     assert_eq!(crate::support::below(&server.inside("~/.cache/geto"), "gone").len(), 1);
+}
+
+/// A task that waits keeps its place in the queue.
+#[test]
+fn a_link_that_breaks_while_a_task_waits_costs_it_no_place() {
+    let world = World::new();
+    let dir = world.place.dir.path();
+    let (gate, order) = (dir.join("gate"), dir.join("order"));
+    let mut host = world.place.host.clone();
+    host.slots = Some(1);
+    let mut direct = host.clone();
+    direct.ssh_config_path = Some(world.server.ssh_config());
+    let first = Task::new(Script::from_commands(
+        "first",
+        [format!("until [ -e '{}' ]; do sleep 0.02; done", gate.display())],
+    ));
+    let named = |name: &str| {
+        Task::new(Script::from_commands(name, [format!("echo {name} >>'{}'", order.display())]))
+    };
+    let (second, third) = (named("second"), named("third"));
+    let (waits, third_waits) = (Notify::new(), Notify::new());
+    runtime().block_on(async {
+        let fleet = world.place.fleet();
+        fleet.run_on(&first, direct.clone()).detach().await.unwrap();
+        let one = world.fleet.run_on(&second, host).follow(|event| match event {
+            Event::Waiting { .. } => waits.notify_one(),
+            Event::LinkBack { .. } => fs_err::write(&gate, "").unwrap(),
+            _ => {}
+        });
+        let other = fleet.run_on(&third, direct).follow(|event| {
+            if let Event::Waiting { .. } = event {
+                third_waits.notify_one();
+            }
+        });
+        let (one, other, ()) = tokio::join!(
+            one.into_future(),
+            async {
+                waits.notified().await;
+                other.await
+            },
+            async {
+                third_waits.notified().await;
+                world.proxy.cut(Cut::Reset);
+            }
+        );
+        assert!(one.unwrap().outcome.success() && other.unwrap().outcome.success());
+    });
+    assert_eq!(fs_err::read_to_string(order).unwrap(), "second\nthird\n");
 }
 
 /// A file whose end was not on the disk when the host stopped may have its length all the same.

@@ -34,13 +34,52 @@ request_attach() {
   echo "$g_self" >>"$g_task/attached"
   case $g_state$g_follow in
     ended* | *yes)
+      # Whoever runs the task removes it as soon as it has ended; what is open stays.
+      if ! [ -r "$g_task/outcome" ] || ! exec 9<"$g_task/outcome"; then
+        fail gone "$g_task: was removed"
+        return
+      fi
       {
         read_channel &
-        await_end 2>/dev/null 3<&- 4>&-
+        await_end 2>/dev/null 3<&- 4>&- 9<&-
       } | follow || fail gone "$g_task: was removed"
+      exec 9<&-
       ;;
     *) show_so_far ;;
   esac
+}
+
+# skip_both: moves both outputs to where they are wanted from.
+skip_both() {
+  # shellcheck disable=SC2046  # two lines of nine fields, err before out
+  set -- $(ls -ln out err 2>/dev/null)
+  skip "$g_from_out" "${14}" out <&5
+  g_sent_out=$g_rest
+  skip "$g_from_err" "$5" err <&6
+  g_sent_err=$g_rest
+  say from "$g_sent_out $g_sent_err"
+  say size "${14} $5"
+}
+
+# skip FROM SIZE NAME: moves stdin, a file of that size, to FROM: a number of bytes, `end`, or
+# `tail:LINES`. Sets g_rest to where that is.
+skip() {
+  case $1 in
+    end | none) g_rest=$2 ;;
+    # No more than was measured: the file grows.
+    tail:*)
+      g_rest=$(copy_file "$2" <"$3" | tail -n "${1#*:}" | wc -c)
+      # shellcheck disable=SC2086  # some count with blanks in front
+      reckon "$2" - $g_rest
+      g_rest=$g_sum
+      ;;
+    *) g_rest=$1 ;;
+  esac
+  # dd moves what it shares with this process, and reads nothing.
+  reckon "$g_rest" / 65536
+  dd bs=65536 skip="$g_sum" count=0 2>/dev/null
+  reckon "$g_rest" % 65536
+  dd bs=1 skip="$g_sum" count=0 2>/dev/null
 }
 
 # revoke: takes from another session the right to start the task, which its origin is about to send
@@ -85,8 +124,8 @@ read_about() {
 await_end() {
   g_said=
   until has_ended; do
-    if ! [ -d "$g_task" ]; then
-      echo "error gone $g_task: was removed"
+    if [ -e "$g_gone/$g_id" ] || ! [ -d "$g_task" ]; then
+      echo gone
       return
     fi
     supervisor_lives || has_ended || reap
@@ -101,6 +140,28 @@ await_end() {
   echo ended
 }
 
+# are_there: whether the files are there, of which what was read a moment ago can be trusted then.
+are_there() {
+  [ -e out ] && [ -e err ] && [ -e outcome ]
+}
+
+# tell_gone: tells of a task that was removed before its end was told: the end, and what it had written.
+tell_gone() {
+  g_told=yes
+  read -r g_end <&9
+  case $g_end in *' .') ;; *) g_end= ;; esac
+  # shellcheck disable=SC2046  # two lines of nine fields
+  set -- $(ls -lnL /proc/self/fd/5 /proc/self/fd/6 5<&5 6<&6 2>/dev/null)
+  if [ -z "$g_end" ] || [ $# -ne 18 ]; then
+    fail gone "$g_task: was removed"
+    return
+  fi
+  copy_to "$5" "${14}"
+  say ended "$g_end"
+  [ "$g_bring" = none ] || are_gone
+  say nofiles ''
+}
+
 # show_so_far: sends what a task that runs has written so far, and its files as they are.
 show_so_far() {
   open_output || {
@@ -109,6 +170,10 @@ show_so_far() {
   }
   [ "$g_state" = waiting ] || say started "$g_task/dir"
   copy_growth
+  are_there || {
+    fail gone "$g_task: was removed"
+    return
+  }
   close_output
   say 'so-far' ''
   cd "$g_task" || return

@@ -69,12 +69,14 @@ stage() {
       return 1
     }
   fi
+  is_ours || return
   if [ -n "$g_stdin" ]; then
     g_error=$(take "$g_stdin" 2>&1 >"$g_task/stdin") || {
       give_up disk "$g_task: $g_error"
       return 1
     }
   fi
+  is_ours || return
   if [ -n "$g_deps" ]; then
     command -v tar >/dev/null 2>&1 || {
       give_up tool "tar: not found, and dependencies are unpacked with it"
@@ -140,6 +142,6 @@ make_part() {
 go() {
   read -r g_rest <&3 && [ "$g_rest" = go ] && return
   release
-  remove_task
+  ! is_ours || remove_task
   return 1
 }

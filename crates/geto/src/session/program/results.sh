@@ -60,6 +60,7 @@ follow() {
         ;;
       'waiting '* | 'slot '* | 'full '* | 'fragile '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
       ended) [ -n "$g_told" ] || tell_end ;;
+      gone) tell_gone ;;
       # Nobody else reads the channel any more.
       idle) break ;;
       # The origin is gone. The task is not: whoever asks next finds it.
@@ -78,40 +79,17 @@ lose_task() {
   say error "gone $g_task: was removed"
 }
 
-# open_output: goes where the output is, and to where in it is wanted.
+# open_output: goes where the output is, and to where in it is wanted by who attaches.
 open_output() {
   # A file that can't be opened would end some shells.
   cd "$g_task" && [ -r out ] && [ -r err ] && exec 5<out 6<err || return
   g_sent_out=0 g_sent_err=0
-  [ -z "$g_follow" ] || {
-    # shellcheck disable=SC2046  # two lines of nine fields, err before out
-    set -- $(ls -ln out err 2>/dev/null)
-    skip "$g_from_out" "${14}" out <&5
-    g_sent_out=$g_rest
-    skip "$g_from_err" "$5" err <&6
-    g_sent_err=$g_rest
-    say from "$g_sent_out $g_sent_err"
-    say size "${14} $5"
-  }
+  [ -z "$g_follow" ] || skip_both
 }
 
 close_output() {
   exec 5<&- 6<&-
   cd /
-}
-
-# skip FROM SIZE NAME: moves stdin, a file of that size, to FROM: a number of bytes, `end`, or
-# `tail:LINES`. Sets g_rest to where that is.
-skip() {
-  case $1 in
-    end | none) g_rest=$2 ;;
-    # No more than was measured: the file grows.
-    tail:*) g_rest=$(($2 - $(copy_file "$2" <"$3" | tail -n "${1#*:}" | wc -c))) ;;
-    *) g_rest=$1 ;;
-  esac
-  # dd moves what it shares with this process, and reads nothing.
-  dd bs=65536 skip=$((g_rest / 65536)) count=0 2>/dev/null
-  dd bs=1 skip=$((g_rest % 65536)) count=0 2>/dev/null
 }
 
 # copy_growth: sends what both outputs have grown by.
@@ -121,28 +99,39 @@ copy_growth() {
   # shellcheck disable=SC2046  # two lines of nine fields, err before out
   set -- $(ls -ln out err 2>/dev/null)
   [ $# -eq 18 ] || return
-  [ "$g_from_out" = none ] || copy_bytes out $((${14} - g_sent_out)) <&5
-  g_sent_out=${14}
-  [ "$g_from_err" = none ] || copy_bytes err $(($5 - g_sent_err)) <&6
-  g_sent_err=$5
+  copy_to "${14}" "$5"
 }
 
-# copy_bytes NAME N: sends N bytes of the file that is stdin as a frame.
+# copy_to OUT ERR: sends what follows of both outputs, which are so long by now.
+copy_to() {
+  [ "$g_from_out" = none ] || copy_bytes out "$1" "$g_sent_out" <&5
+  g_sent_out=$1
+  [ "$g_from_err" = none ] || copy_bytes err "$2" "$g_sent_err" <&6
+  g_sent_err=$2
+}
+
+# copy_bytes NAME TO FROM: sends these bytes of the file that is stdin, which stands there, as a frame.
 copy_bytes() {
-  [ "$2" -gt 0 ] || return
-  printf '%s %s %s\n' "$g_nonce" "$1" "$2" >&4
-  copy_file "$2" >&4
+  reckon "$2" - "$3"
+  case $g_sum in 0 | -*) return ;; esac
+  printf '%s %s %s\n' "$g_nonce" "$1" "$g_sum" >&4
+  copy_file "$g_sum" >&4
 }
 
 # tell_end: tells how the task ended, once, and sends its files.
 tell_end() {
   g_told=yes
   has_ended || supervisor_lives || has_ended || reap
-  has_ended || {
+  copy_growth
+  has_ended || g_end=
+  # What was removed meanwhile was not seen.
+  if [ -n "$g_follow" ] && ! are_there; then
+    tell_gone
+    return
+  elif [ -z "$g_end" ]; then
     lose_task
     return
-  }
-  copy_growth
+  fi
   say ended "$g_end"
   send_files
 }
@@ -151,6 +140,7 @@ tell_end() {
 # not: `files` asks for them then, and gets all of the channel's rest.
 send_files() {
   choose_files || {
+    [ "$g_bring" = none ] || are_gone
     say nofiles ""
     return
   }
@@ -181,10 +171,16 @@ send_files() {
     return
   fi
   [ "$g_status" = 0 ] || say damaged "$(dd bs=4096 count=1 <"notes.$$" 2>/dev/null)"
+  are_gone
   printf '%s files %s\n' "$g_nonce" "$5" >&4
   cat "small.$$" >&4
   # Others may fetch them, too, before the task is removed.
   [ -z "$g_follow" ] || rm -f "small.$$" "notes.$$" "status.$$"
+}
+
+# are_gone: says so when somebody has removed the task, while its files were looked at.
+are_gone() {
+  [ ! -e "$g_gone/$g_id" ] || say damaged "$g_task: was removed meanwhile"
 }
 
 # choose_files: false when there is nothing to send.
@@ -230,15 +226,18 @@ archive() {
 # of the channel.
 request_files() {
   case ${1:-0} in
-    0) (archive) >&4 ;;
+    0) (archive) >&4 || exit ;;
     *)
       {
         (archive)
         echo $? >"$g_task/status.$$"
-      } | tail -c "+$(($1 + 1))" >&4
-      read -r g_status <"$g_task/status.$$"
-      exit "$g_status"
+      } | {
+        reckon "$1" + 1
+        tail -c "+$g_sum"
+      } >&4
+      read -r g_status <"$g_task/status.$$" && [ "$g_status" = 0 ] || exit "${g_status:-1}"
       ;;
   esac
+  [ ! -e "$g_gone/$g_id" ]
   exit
 }

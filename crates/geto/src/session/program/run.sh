@@ -48,7 +48,7 @@ may_start() {
   echo "$g_place $g_supervisor:$g_began" >"$g_task/supervisor"
   set +C
   read -r g_rest g_more <"$g_task/supervisor" && [ "$g_rest $g_more" = "$g_place $g_supervisor:$g_began" ] \
-    && read -r g_rest <"$g_task/claim" && [ "$g_rest" = "$g_claim" ]
+    && read -r g_rest <"$g_task/claim" && [ "$g_rest" = "$g_claim" ] && [ ! -e "$g_gone/$g_id" ]
 }
 
 # supervise NAME=VALUE... -- ARG...: runs the task to its end and writes the outcome. It outlives
@@ -74,6 +74,8 @@ supervise() {
   clock
   g_end=$g_clock
   [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null
+  # So far it is this process.
+  g_pid=none
   read -r g_pid g_rest <"$g_task/pid"
   g_left=
   if [ -e "$g_task/why" ]; then

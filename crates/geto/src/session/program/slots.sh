@@ -280,7 +280,10 @@ wait_for_slot() {
   g_said=''
   clock
   g_since=${g_clock%.*}
-  while ! try_ticket; do
+  # Who is told of the wait may be gone.
+  trap '' PIPE
+  g_lost=''
+  while is_lost || ! try_ticket; do
     leave_mutex
     true >"$g_task/waiting"
     clock
@@ -290,7 +293,8 @@ wait_for_slot() {
       return 1
     fi
     # Where the task's directory is gone, nobody can say any more that the origin is.
-    if [ -e "$g_task/why" ] || [ -e "$g_task/gone" ] || [ ! -d "$g_task" ]; then
+    if [ -e "$g_task/why" ] || [ ! -d "$g_task" ] \
+      || { [ -n "$g_lost" ] && [ $((${g_clock%.*} - g_lost)) -ge 5 ]; }; then
       release
       return 1
     fi
@@ -309,6 +313,21 @@ wait_for_slot() {
   leave_mutex
   rm -f "$g_task/waiting"
   echo "slot $g_held ${g_held_gpus:--}"
+  trap - PIPE
+}
+
+# is_lost: whether nobody is there who wants the task: its session is gone, and no other one of its
+# origin has come yet, for which it keeps its place for a while. Sets g_lost to since when.
+is_lost() {
+  [ -e "$g_task/gone" ] || return
+  while read -r g_rest; do
+    ! lives "$g_place" "$g_rest" || {
+      g_lost=
+      return 1
+    }
+  done <"$g_task/attached"
+  clock
+  g_lost=${g_lost:-${g_clock%.*}}
 }
 
 # request ticket KEY=VALUE...: draws a ticket and says whether it is let in. It stays this session's

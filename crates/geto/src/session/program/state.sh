@@ -60,9 +60,11 @@ is_dead() {
 
 # look: sets g_state to how far the task has come.
 look() {
-  if ! [ -d "$g_task" ]; then
+  if [ -e "$g_gone/$g_id" ]; then
+    g_state=gone
+    return
+  elif ! [ -d "$g_task" ]; then
     g_state=none
-    [ ! -e "$g_gone/$g_id" ] || g_state=gone
   elif has_ended; then
     g_state=ended
   elif is_dead; then
@@ -90,6 +92,8 @@ ends_with_session() {
 # known. Of a task that was not started nothing stays.
 reap() {
   g_id=${g_task##*/} g_why=reboot g_left='' g_rest='' g_pid=''
+  # One that is being removed looks as if nobody had ended it.
+  [ ! -e "$g_gone/$g_id" ] || return
   # Where there is no supervisor yet, one must not come while the task is removed.
   set -C
   [ -e "$g_task/supervisor" ] || echo reaped - >"$g_task/supervisor" || {

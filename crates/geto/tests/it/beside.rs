@@ -1,0 +1,160 @@
+//! Tasks that are followed by others while the run that has started them goes on, and removes them.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use geto::{ErrorKind, Event, Fleet, Host, Outcome, Script, Task};
+use geto_testkit::{Machine, Server, Sshd, system_shells};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::support::{Place, runtime};
+use crate::world::numbers;
+
+/// A server, who runs a task there and who follows it.
+struct World {
+    server: Server,
+    place: Place,
+    one: Fleet,
+    other: Fleet,
+    gate: PathBuf,
+}
+
+impl World {
+    fn of(server: Server) -> Self {
+        let mut host = Host::new(server.name());
+        host.ssh_config_path = Some(server.ssh_config());
+        let place = Place::of(host);
+        let gate = place.dir.path().join("gate");
+        let other = Fleet::new([place.host.clone()], place.dir.path().join("other"));
+        Self { one: place.fleet(), other, gate, server, place }
+    }
+
+    fn host(&self) -> Host {
+        self.place.host.clone()
+    }
+
+    /// A task that waits for the gate between its first words and its last ones.
+    fn task(&self, last: &str) -> Task {
+        let lines = [
+            "echo first".to_owned(),
+            format!("until [ -e '{}' ]; do sleep 0.02; done", self.gate.display()),
+            format!("{last}; echo whole >file; exit 4"),
+        ];
+        Task::new(Script::from_commands("job", lines))
+    }
+
+    fn open_gate(&self) {
+        fs_err::write(&self.gate, "").unwrap();
+    }
+}
+
+#[test]
+fn who_follows_a_run_hears_of_its_end() {
+    for shell in system_shells() {
+        eprintln!("{}", shell.name);
+        let machine = Machine::new().system_shell(&shell.path);
+        let world = World::of(Sshd::builder().machine(machine).start());
+        runtime().block_on(follow_a_run(&world));
+    }
+}
+
+async fn follow_a_run(world: &World) {
+    let started = Notify::new();
+    let (follows, mut following) = unbounded_channel();
+    let task = world.task("echo last");
+    let run = world.one.run_on(&task, world.host()).follow(|event| {
+        if let Event::Started { .. } = event {
+            started.notify_one();
+        }
+    });
+    let id = run.id();
+    let followers = async {
+        started.notified().await;
+        let watch = async || {
+            let mut out = Vec::new();
+            let attach = world.other.attach(world.host(), id).follow(|event| match event {
+                Event::Started { .. } => follows.send(()).unwrap(),
+                Event::Stdout(bytes) => out.extend_from_slice(&bytes),
+                _ => {}
+            });
+            let outcome = attach.watch().await.unwrap();
+            (String::from_utf8(out).unwrap(), outcome)
+        };
+        let fetch = async {
+            let attach = world.other.attach(world.host(), id).follow(|event| {
+                if let Event::Started { .. } = event {
+                    follows.send(()).unwrap();
+                }
+            });
+            attach.await
+        };
+        let open = async {
+            for _ in 0..3 {
+                following.recv().await.unwrap();
+            }
+            world.open_gate();
+        };
+        let ((), one, two, fetched) = tokio::join!(open, watch(), watch(), fetch);
+        let whole = ("first\nlast\n".to_owned(), Some(Outcome::Exited { code: 4 }));
+        assert_eq!((one, two), (whole.clone(), whole));
+        fetched
+    };
+    let (results, fetched) = tokio::join!(run.into_future(), followers);
+    assert_eq!(results.unwrap().outcome, Outcome::Exited { code: 4 });
+    // Its files may be gone before they were read, but never without a word.
+    match fetched {
+        Ok(results) => {
+            assert_eq!(results.stdout().unwrap(), b"first\nlast\n");
+            let files = results.files.unwrap();
+            assert_eq!(fs_err::read(files.directory.join("file")).unwrap(), b"whole\n");
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Results, "{error:?}");
+            let here = world.place.dir.path().join("other").join(id.to_string());
+            assert_eq!(fs_err::read(here.join("stdout")).unwrap(), b"first\nlast\n");
+        }
+    }
+}
+
+/// As `geto logs -f TASK | less`.
+#[test]
+fn who_reads_slowly_gets_all_that_a_removed_task_has_written() {
+    let world = World::of(Sshd::builder().start());
+    let task = world.task("seq 3000000");
+    let (started, has_started) = mpsc::channel();
+    let (ended, has_ended) = mpsc::channel::<()>();
+    let run = world.one.run_on(&task, world.host()).follow(move |event| {
+        if let Event::Started { .. } = event {
+            started.send(()).unwrap();
+        }
+    });
+    let id = run.id();
+    std::thread::scope(|scope| {
+        let world = &world;
+        let follower = scope.spawn(move || {
+            has_started.recv().unwrap();
+            let mut out = Vec::new();
+            let written = &mut out;
+            let attach = world.other.attach(world.host(), id).follow(move |event| match event {
+                Event::Started { .. } => world.open_gate(),
+                Event::Stdout(bytes) => {
+                    written.extend_from_slice(&bytes);
+                    if written.len() > b"first\n".len() {
+                        // The sender is gone once the task is.
+                        has_ended.recv().unwrap_err();
+                    }
+                }
+                _ => {}
+            });
+            let outcome = runtime().block_on(attach.watch()).unwrap();
+            (outcome, out)
+        });
+        let results = runtime().block_on(run.into_future()).unwrap();
+        assert_eq!(crate::ssh::tasks_left(&world.server), [""; 0].map(PathBuf::from));
+        drop(ended);
+        let (outcome, out) = follower.join().unwrap();
+        assert_eq!(outcome, Some(results.outcome));
+        assert!(out == [b"first\n".to_vec(), numbers(3_000_000)].concat(), "{}", out.len());
+    });
+}
