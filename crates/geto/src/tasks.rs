@@ -38,6 +38,9 @@ pub struct HostTask {
     pub cpu_time: Option<Duration>,
     /// Who sent it, as `user@host`.
     pub origin: String,
+    /// What the batch that it is of recognises it by, as [`MapOrder::tag`](crate::map::MapOrder::tag)
+    /// said.
+    pub tag: Option<String>,
 }
 
 impl HostTask {
@@ -62,6 +65,7 @@ impl HostTask {
             state: listing.state,
             slots: listing.slots,
             origin: listing.origin,
+            tag: listing.tag,
         }
     }
 }
@@ -114,7 +118,8 @@ pub(crate) async fn list(fleet: &Fleet, host: &Host) -> Result<Vec<HostTask>, Er
 
 /// What a person is shown of it.
 fn shown(mut listing: Listing) -> Listing {
-    for text in [&mut listing.script, &mut listing.slots, &mut listing.origin] {
+    let texts = [&mut listing.script, &mut listing.slots, &mut listing.origin];
+    for text in texts.into_iter().chain(&mut listing.tag) {
         *text = printable(text.as_bytes());
     }
     listing

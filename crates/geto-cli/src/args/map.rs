@@ -219,12 +219,12 @@ pub(crate) struct FailureArgs {
 
     /// Let a host end a task when it has heard nothing of this geto for so long; 90, 90s, 5m
     /// [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = some_time, hide = true)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) lease: Option<Duration>,
 
     /// At the end, start a second copy of tasks that take long on another host: the first result
     /// wins, the other copy is ended
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub(crate) speculate: bool,
 }
 

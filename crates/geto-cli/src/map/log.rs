@@ -40,8 +40,15 @@ impl Log {
             Error::new(ErrorKind::Usage, message).caused_by(error)
         };
         let (file, resume) = opened(path, mode, printer).map_err(failed)?;
-        let log = Self { path: path.clone(), file, commands: HashMap::new() };
+        // By which hosts know its tasks, from wherever it is named.
+        let path = fs_err::canonicalize(path).map_err(|error| failed(error.into()))?;
+        let log = Self { path, file, commands: HashMap::new() };
         Ok(Some((log, resume)))
+    }
+
+    /// Where it is, from the root on.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A task is begun.

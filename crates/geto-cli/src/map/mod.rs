@@ -3,6 +3,7 @@
 mod bar;
 mod board;
 mod dry_run;
+mod earlier;
 mod job;
 mod kept;
 mod log;
@@ -10,6 +11,7 @@ mod source;
 mod summary;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +23,7 @@ use geto::{Error, ErrorKind, ExitCode, Fleet, Host};
 
 use self::board::Board;
 use self::dry_run::dry_run;
+use self::earlier::{Earlier, tag};
 use self::job::{Job, Recipe};
 use self::log::Log;
 use self::source::{inputs, unread};
@@ -45,7 +48,12 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
     .unzip();
     let recipe = Arc::new(recipe);
     let skipped = Arc::new(AtomicU64::new(0));
-    let jobs = jobs(args, inputs, &recipe, resume.flatten(), &skipped);
+    let earlier = Arc::new(Earlier::default());
+    let resume = resume.flatten();
+    let resumes = resume.is_some();
+    let known = Known { resume, skipped: Arc::clone(&skipped), earlier: Arc::clone(&earlier) };
+    let place = log.as_ref().map(|log| log.path().to_owned());
+    let jobs = jobs(args, inputs, &recipe, known, place);
     block_on(async {
         let hosts = fleet.select(&args.hosts.hosts, &args.hosts.exclude_host).await?;
         if hosts.is_empty() {
@@ -59,8 +67,13 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
         if args.dry_run {
             return Box::pin(dry_run(args, &fleet, &recipe, hosts, jobs, printer)).await;
         }
-        let batch = Batch { args, fleet: &fleet, recipe: &recipe, policy, log, printer };
+        if resumes {
+            earlier.find(&fleet, &hosts).await?;
+        }
+        let (fleet, recipe) = (&fleet, &recipe);
+        let batch = Batch { args, fleet, recipe, policy, log, earlier: &earlier, printer };
         let ended = Box::pin(batch.execute(hosts, jobs)).await;
+        earlier.clear(fleet, printer).await;
         match skipped.load(Ordering::Relaxed) {
             0 => {}
             skipped => printer.note(&format!("{skipped} were done before, as the log says")),
@@ -69,28 +82,36 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
     })
 }
 
+/// What is known of a run before this one.
+struct Known {
+    resume: Option<Resume>,
+    /// How many jobs were skipped.
+    skipped: Arc<AtomicU64>,
+    earlier: Arc<Earlier>,
+}
+
 /// The jobs that the inputs make, without those that are done.
 fn jobs(
     args: &MapArgs,
     inputs: Inputs,
     recipe: &Arc<Recipe>,
-    mut resume: Option<Resume>,
-    skipped: &Arc<AtomicU64>,
+    mut known: Known,
+    log: Option<PathBuf>,
 ) -> impl Iterator<Item = Result<(u64, Job), Error>> + Send + 'static {
-    let (recipe, skipped) = (Arc::clone(recipe), Arc::clone(skipped));
-    let with_keys = args.show.log.is_some();
+    let recipe = Arc::clone(recipe);
     let with_content = args.show.resume_key == Some(ResumeKey::Content);
     let job = move |sequence: u64, input: Result<_, _>| {
         let mut job = Job { input: input.map_err(unread)?, key: None };
-        if with_keys {
+        if let Some(log) = &log {
             let key = match with_content {
                 true => recipe.content_key(&job, sequence)?,
                 false => recipe.key(&job.input),
             };
             job.key = Some(key);
             let command = || recipe.command(&job, None, sequence);
-            if resume.as_mut().is_some_and(|resume| resume.skips(key, &command())) {
-                skipped.fetch_add(1, Ordering::Relaxed);
+            if known.resume.as_mut().is_some_and(|resume| resume.skips(key, &command())) {
+                known.skipped.fetch_add(1, Ordering::Relaxed);
+                known.earlier.is_logged(&tag(key, log));
                 return Ok(None);
             }
         }
@@ -129,6 +150,7 @@ struct Batch<'b> {
     recipe: &'b Recipe,
     policy: Policy,
     log: Option<Log>,
+    earlier: &'b Earlier,
     printer: Printer,
 }
 
@@ -138,10 +160,19 @@ impl Batch<'_> {
         hosts: Vec<Host>,
         jobs: impl Iterator<Item = Result<(u64, Job), Error>> + Send + 'static,
     ) -> Result<ExitCode, Error> {
-        let Self { args, fleet, recipe, policy, log, printer } = self;
+        let Self { args, fleet, recipe, policy, log, earlier, printer } = self;
+        let place = log.as_ref().map(|log| log.path().to_owned());
         allow_many_connections();
         let mut map = fleet
-            .map(hosts, jobs, |job: &Job, place| recipe.order(job, place))
+            .map(hosts, jobs, |job: &Job, at| {
+                let mut order = recipe.order(job, at)?;
+                if let (Some(log), Some(key)) = (&place, job.key) {
+                    let tag = tag(key, log);
+                    order.takes_over = earlier.take(&tag);
+                    order.tag = Some(tag);
+                }
+                Ok(order)
+            })
             .policy(policy)
             .slots_each(recipe.slots())
             .overwrite(args.home.overwrite)

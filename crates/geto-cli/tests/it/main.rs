@@ -18,6 +18,7 @@ mod hostile;
 mod hosts;
 mod hosts_check;
 mod map;
+mod map_faults;
 mod output;
 mod prompt;
 mod queue;

@@ -241,3 +241,55 @@ fn a_dry_run_of_many_inputs_takes_little_memory() {
     let ran = pair.world.env.run(&mut command);
     assert!(ran.text().ends_with("\techo 200000\n"), "{ran:?}");
 }
+
+/// Starts `geto map` over tasks that count themselves, and kills it when `enough` says so.
+fn killed(pair: &Pair, line: &[&str], enough: impl Fn() -> bool) {
+    let mut geto = pair.world.start(line);
+    while !enough() {
+        assert!(geto.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    // Its process has that of `unshare`, which becomes it.
+    geto.kill().unwrap();
+    geto.wait().unwrap();
+}
+
+#[test]
+fn after_kill_9_each_input_is_run_once_and_what_runs_is_taken_over() {
+    let pair = Pair::start();
+    let counted = pair.world.env.cwd().join("counted");
+    let gate = pair.world.env.cwd().join("gate");
+    let script = format!(
+        "echo $1 >>{}; case $1 in ?0) until [ -e {} ]; do sleep 0.05; done;; esac; echo out $1 >left",
+        counted.display(),
+        gate.display()
+    );
+    let inputs: Vec<String> = (11..=40).map(|n| n.to_string()).collect();
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let line = |options: &[&'static str]| {
+        let options = [&["map", "--log", "log", "--into", "out/{}"], options].concat();
+        [&options, &["-c", &script, ":::"][..], &inputs].concat()
+    };
+    let counts = || fs_err::read_to_string(&counted).unwrap_or_default().lines().count();
+    // Two of them wait, among others.
+    killed(&pair, &line(&[]), || counts() >= 14);
+    let log = || fs_err::read_to_string(pair.world.env.cwd().join("log")).unwrap_or_default();
+    let logged = log().lines().count() - 1;
+    assert!(logged < 30, "{logged}");
+    fs_err::write(&gate, "").unwrap();
+    let ran = pair.world.geto(&line(&["--resume"]));
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let text = fs_err::read_to_string(&counted).unwrap();
+    assert_eq!(sorted(&text), inputs, "{ran:?}");
+    let text = log();
+    let mut entries: Vec<_> =
+        text.lines().skip(1).map(|line| line.split('\t').next().unwrap()).collect();
+    entries.sort_unstable_by_key(|seq| seq.parse::<u32>().unwrap());
+    let all: Vec<_> = (1..=30).map(|n| n.to_string()).collect();
+    assert_eq!(entries, all);
+    for input in &inputs {
+        let file = pair.world.env.cwd().join("out").join(input).join("left");
+        assert_eq!(fs_err::read_to_string(file).unwrap(), format!("out {input}\n"));
+    }
+    pair.assert_clean();
+}

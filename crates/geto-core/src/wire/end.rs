@@ -44,6 +44,7 @@ impl EndReport {
                 reason: "the host ended it with its session (logind: `KillUserProcesses=yes`)"
                     .to_owned(),
             },
+            "lost-lease" => Outcome::Lost { reason: "its lease was over".to_owned() },
             "lost-reboot" => Outcome::Lost { reason: "the host was restarted".to_owned() },
             _ => return None,
         };

@@ -151,6 +151,8 @@ pub struct Listing {
     pub script: String,
     /// How it ended.
     pub end: Option<EndReport>,
+    /// What its origin recognises it by, when it has said so.
+    pub tag: Option<String>,
 }
 
 impl Listing {
@@ -171,6 +173,7 @@ impl Listing {
             host: word(line()),
             script: word(line()),
             end: EndReport::parse(line()).map(|end| EndReport { left: word(&end.left), ..end }),
+            tag: Some(word(line())).filter(|tag| !tag.is_empty()),
         })
     }
 
@@ -219,6 +222,9 @@ mod tests {
         assert_eq!(listing.run_time(clock), Some(Duration::from_secs(7)));
         assert_eq!(listing.cpu_time(clock), Some(Duration::from_millis(2500)));
         assert_eq!((&*listing.script, &*listing.slots), ("my script", "1,2"));
+        assert_eq!(listing.tag, None);
+        let tagged = Listing::parse(&format!("{RUNNING}\nt1")).unwrap();
+        assert_eq!(tagged.tag.as_deref(), Some("t1"));
     }
 
     #[test]

@@ -97,6 +97,11 @@ pub struct RunRequest<'a> {
     pub now: u64,
     /// How long it waits for a slot.
     pub patience: Patience,
+    /// Until when it lives unless its origin is heard of, in seconds of the host's clock, which
+    /// [`Boot`](super::Boot) shows; none is for ever.
+    pub lease: Option<u64>,
+    /// What its origin recognises it by: a word of letters and digits.
+    pub tag: Option<&'a str>,
     /// Whether its origin leaves once it has started.
     pub detached: bool,
 }
@@ -147,6 +152,12 @@ impl RunRequest<'_> {
         }
         if let Some(setup) = &self.host.setup {
             say("setup", setup.as_bytes());
+        }
+        if let Some(lease) = self.lease {
+            say("lease", lease.to_string().as_bytes());
+        }
+        if let Some(tag) = self.tag {
+            say("tag", tag.as_bytes());
         }
         if task.login {
             say("login", b"yes");
@@ -285,9 +296,11 @@ mod tests {
             origin: "me@here",
             now: 1000,
             patience: Patience::Forever,
+            lease: Some(70),
+            tag: Some("t"),
             detached: true,
         };
-        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 detach=yes origin=me@here since=1000 bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
+        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 detach=yes origin=me@here since=1000 lease=70 tag=t bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }
 
     #[test]

@@ -351,7 +351,7 @@ impl Fleet {
             is_own_transport: false,
             reconnect: crate::run::RECONNECT,
             prepared: None,
-            warm: None,
+            batch: None,
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use geto_core::TaskId;
-use geto_core::map::plan::{Attempt, Blame, End};
+use geto_core::map::plan::{Attempt, Blame, End, LEASE_MARGIN};
 use geto_core::wire::Patience;
+use geto_core::{Host, TaskId};
 use tokio::sync::{mpsc, watch};
 
 use super::places::{Location, Worker};
-use super::{Follow, Make, MapEvent, MapPlace, Tried};
-use crate::run::{Event, Results};
+use super::{Follow, Make, MapEvent, MapOrder, MapPlace, Tried};
+use crate::run::{Batch, Event, Results};
 use crate::{Error, ErrorKind, Fleet, Outcome};
 
 /// What all attempts share.
@@ -20,6 +20,7 @@ pub(super) struct Shared<'a, J> {
     pub(super) follow: Mutex<Follow<'a, J>>,
     pub(super) overwrite: bool,
     pub(super) told: mpsc::UnboundedSender<(Attempt, Told)>,
+    pub(super) lease: std::time::Duration,
 }
 
 /// What the plan is told of an attempt while it is under way.
@@ -38,6 +39,8 @@ pub(super) struct Ended {
     pub(super) verdict: Verdict,
     pub(super) tried: Tried,
     pub(super) worker: Worker,
+    /// The host of a task that was taken over.
+    pub(super) elsewhere: Option<Host>,
 }
 
 /// What the plan is told of it.
@@ -77,26 +80,78 @@ impl<J: Sync> Shared<'_, J> {
         cancel: watch::Sender<bool>,
     ) -> Ended {
         let mut worker = self.location(attempt).take();
-        let mut id = None;
-        let result = self.run(attempt, &job, cancel, &mut worker, &mut id).await;
-        let verdict = verdict(&result);
-        let host = self.location(attempt).host.name.clone();
+        let (mut id, mut elsewhere) = (None, None);
+        let order = (self.make)(&job, &self.place(attempt));
+        let result = match order {
+            Err(error) => Err(error),
+            Ok(mut order) => match order.takes_over.take() {
+                None => self.run(attempt, &job, order, cancel, &mut worker, &mut id).await,
+                Some((host, task)) => {
+                    id = Some(task);
+                    let host = elsewhere.insert(host);
+                    self.take_over(attempt, &job, order, (host, task), cancel, &worker).await
+                }
+            },
+        };
+        let verdict = match (verdict(&result), &elsewhere) {
+            // It is not there any more, and a new one may be.
+            (Verdict::NotStarted(_), Some(_)) => Verdict::NotStarted(Blame::Attempt),
+            (verdict, _) => verdict,
+        };
+        let host = elsewhere.as_ref().unwrap_or(&self.location(attempt).host).name.clone();
         let (sequence, number) = (attempt.sequence, attempt.number);
         let tried = Tried { sequence, attempt: number, host, id, result };
-        Ended { attempt, verdict, tried, worker }
+        Ended { attempt, verdict, tried, worker, elsewhere }
+    }
+
+    /// Follows a task to its end that another process has started.
+    async fn take_over(
+        &self,
+        attempt: Attempt,
+        job: &J,
+        order: MapOrder,
+        (host, id): (&Host, TaskId),
+        cancel: watch::Sender<bool>,
+        worker: &Worker,
+    ) -> Result<Results, Error> {
+        let place = MapPlace { host: &host.name, ..self.place(attempt) };
+        self.tell(MapEvent::Attempt { job, place, id });
+        let mut attach = self.fleet.attach(host.clone(), id).overwrite(self.overwrite);
+        if let Some(into) = order.into {
+            attach = attach.into_dir(into);
+        }
+        attach.cancel = cancel;
+        let lease = self.lease;
+        attach.batch = Some(Batch { warm: worker.warm.clone(), lease, tag: None });
+        let attach = attach.reconnect(lease + LEASE_MARGIN);
+        attach.follow(|event| self.hear(attempt, job, place, event)).await
+    }
+
+    fn hear(&self, attempt: Attempt, job: &J, place: MapPlace<'_>, event: Event) {
+        let told = match &event {
+            Event::Started { .. } => Some(Told::Started),
+            Event::LinkBroken { .. } => Some(Told::Silent),
+            Event::LinkBack { .. } => Some(Told::Heard),
+            _ => None,
+        };
+        if let Some(told) = told {
+            // The plan is there as long as there are attempts.
+            self.told.send((attempt, told)).ok();
+        }
+        self.tell(MapEvent::Event { job, place, event });
     }
 
     async fn run(
         &self,
         attempt: Attempt,
         job: &J,
+        order: MapOrder,
         cancel: watch::Sender<bool>,
         worker: &mut Worker,
         id: &mut Option<TaskId>,
     ) -> Result<Results, Error> {
         let place = self.place(attempt);
         let host = &self.location(attempt).host;
-        let order = (self.make)(job, &place)?;
         let mut run = self.fleet.run_on(&order.task, host.clone()).overwrite(self.overwrite);
         *id = Some(run.id());
         self.tell(MapEvent::Attempt { job, place, id: run.id() });
@@ -110,23 +165,12 @@ impl<J: Sync> Shared<'_, J> {
         };
         run.transport = Some(connected?);
         run.cancel = cancel;
-        run.warm = Some(worker.warm.clone());
+        let lease = self.lease;
+        run.batch = Some(Batch { warm: worker.warm.clone(), lease, tag: order.tag });
+        run.reconnect = lease + LEASE_MARGIN;
         run.into = order.into;
         run.patience = Patience::AtMost(std::time::Duration::ZERO);
-        run.follow(|event| {
-            let told = match &event {
-                Event::Started { .. } => Some(Told::Started),
-                Event::LinkBroken { .. } => Some(Told::Silent),
-                Event::LinkBack { .. } => Some(Told::Heard),
-                _ => None,
-            };
-            if let Some(told) = told {
-                // The plan is there as long as there are attempts.
-                self.told.send((attempt, told)).ok();
-            }
-            self.tell(MapEvent::Event { job, place, event });
-        })
-        .await
+        run.follow(|event| self.hear(attempt, job, place, event)).await
     }
 }
 

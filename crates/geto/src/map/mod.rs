@@ -76,12 +76,18 @@ pub struct MapOrder {
     pub task: Task,
     /// Where its files go; `<local_work_path>/<id>/files/` when `None`.
     pub into: Option<PathBuf>,
+    /// What the task is recognised by on its host, should another process look for it: letters and
+    /// digits, at most 256. None by default.
+    pub tag: Option<String>,
+    /// A task that another process has started for the same job, and its host: it is followed to its end
+    /// instead of a new one, whatever host was chosen.
+    pub takes_over: Option<(Host, TaskId)>,
 }
 
 impl MapOrder {
     /// Makes one whose files stay with its results.
     pub fn new(task: Task) -> Self {
-        Self { task, into: None }
+        Self { task, into: None, tag: None, takes_over: None }
     }
 }
 

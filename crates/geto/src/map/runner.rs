@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use geto_core::TaskId;
 use geto_core::map::plan::{
     Attempt, Decision, Fate, Health, HostId, Interruption, Plan, StopReason,
 };
+use geto_core::{Host, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use super::attempt::{Ended, Shared, Told, Verdict};
 use super::feed::Feed;
 use super::places::{Location, Worker, greet};
 use super::{Map, MapDone, MapEvent, MapHost, MapReport, Tried};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Removal};
 
 /// How often it is told how far all has come.
 const PROGRESS: Duration = Duration::from_millis(250);
@@ -31,6 +31,7 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
         return Err(Error::new(ErrorKind::Usage, "there are no hosts to run on"));
     }
     let (told, hear) = mpsc::unbounded_channel();
+    let lease = map.policy.lease;
     let mut plan = Plan::new(map.policy);
     if let Some(total) = map.total {
         plan.set_total(total);
@@ -52,6 +53,7 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
         follow: Mutex::new(map.follow.unwrap_or_else(|| Box::new(|_| {}))),
         overwrite: map.overwrite,
         told,
+        lease,
     };
     let runner = Runner {
         shared: &shared,
@@ -75,7 +77,7 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
 }
 
 type Greeting = Result<(u32, Worker), Error>;
-type Removal<'s> = BoxFuture<'s, Vec<Error>>;
+type Removing<'s> = BoxFuture<'s, Vec<Error>>;
 
 struct Runner<'s, 'a, J> {
     shared: &'s Shared<'a, J>,
@@ -84,20 +86,30 @@ struct Runner<'s, 'a, J> {
     begun: Instant,
     running: FuturesUnordered<BoxFuture<'s, Result<Ended, Aborted>>>,
     greetings: FuturesUnordered<BoxFuture<'s, (HostId, Greeting)>>,
-    removals: FuturesUnordered<Removal<'s>>,
+    removals: FuturesUnordered<Removing<'s>>,
     /// How attempts that are under way are ended and left.
     handles: HashMap<Attempt, Handle>,
     /// The last attempt at each job that is not done with.
     tries: HashMap<u64, (Attempt, Tried)>,
     /// Sessions whose task is over. Their hosts forget it, and they are used again, once it is clear
     /// what came of it and whoever follows has heard it.
-    leaving: Vec<(Attempt, Option<TaskId>, Worker)>,
+    leaving: Vec<Leaving>,
     hear: mpsc::UnboundedReceiver<(Attempt, Told)>,
     interrupts: watch::Receiver<u32>,
     slots_each: u32,
     keep: bool,
     failure: Option<Error>,
     told_stop: bool,
+}
+
+/// An attempt that is over.
+struct Leaving {
+    attempt: Attempt,
+    /// The task that its host may forget.
+    home: Option<TaskId>,
+    worker: Worker,
+    /// Its host, when it was taken over.
+    elsewhere: Option<Host>,
 }
 
 struct Handle {
@@ -201,16 +213,16 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     }
 
     fn hear(&mut self, attempt: Attempt, told: Told) {
+        let now = self.begun.elapsed();
         match told {
             Told::Started => self.plan.started(attempt),
             Told::Heard => self.plan.heard(attempt),
-            // Whether it runs on is not known: it is nowhere else while it may.
-            Told::Silent => return,
+            Told::Silent => self.plan.silent(attempt, now),
         };
     }
 
     fn ended(&mut self, ended: Ended) {
-        let Ended { attempt, verdict, tried, worker } = ended;
+        let Ended { attempt, verdict, tried, worker, elsewhere } = ended;
         let now = self.begun.elapsed();
         if self.handles.remove(&attempt).is_none() {
             return;
@@ -224,10 +236,13 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             Verdict::Ended(end) => self.plan.ended(attempt, end, now),
             Verdict::NotStarted(blame) => self.plan.not_started(attempt, blame, now),
             Verdict::Lost => self.plan.lost(attempt, now),
-            Verdict::Silent => self.plan.given_up(attempt, now),
+            // Its lease runs out, unless the plan knows already that it has.
+            Verdict::Silent => self.plan.silent(attempt, now),
         };
         self.tries.insert(attempt.sequence, (attempt, tried));
-        self.leaving.push((attempt, home, worker));
+        if verdict != Verdict::Silent {
+            self.leaving.push(Leaving { attempt, home, worker, elsewhere });
+        }
     }
 
     fn done(&mut self, sequence: u64, job: &J, fate: Fate, attempt: Attempt) {
@@ -243,13 +258,23 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
 
     /// Lets hosts forget the tasks that are over, and their sessions take others.
     async fn let_go(&mut self) {
-        for (attempt, id, mut worker) in std::mem::take(&mut self.leaving) {
+        for leaving in std::mem::take(&mut self.leaving) {
+            let Leaving { attempt, home: mut id, mut worker, elsewhere } = leaving;
             if let Some((_, tried)) = self.tries.get(&attempt.sequence)
                 && let Some(job) = self.plan.task(attempt.sequence)
             {
                 self.shared.tell(MapEvent::Repeated { job, tried });
             }
             let location = self.shared.location(attempt);
+            if let Some(host) = elsewhere
+                && let Some(id) = id.take()
+            {
+                let fleet = self.shared.fleet;
+                self.removals.push(Box::pin(async move {
+                    let removed = fleet.remove_all(&host, &[id], Removal::Ended).await;
+                    removed.into_iter().filter_map(Result::err).collect()
+                }));
+            }
             let Some(session) = worker.warm.take() else {
                 worker.removing.extend(id);
                 let (fleet, host) = (self.shared.fleet, &location.host);

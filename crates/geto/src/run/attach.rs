@@ -16,7 +16,7 @@ use super::failure::{left, outcome};
 use super::finish::Destination;
 use super::link::Link;
 use super::store::Store;
-use super::{Canceller, Event, RECONNECT, Results};
+use super::{Batch, Canceller, Event, RECONNECT, Results};
 use crate::clean::remove_partial_of_gone;
 use crate::{Error, ErrorKind, Fleet};
 
@@ -66,7 +66,9 @@ pub struct Attach<'a> {
     keep: bool,
     reconnect: Duration,
     follow: Option<Box<dyn FnMut(Event) + Send + 'a>>,
-    cancel: watch::Sender<bool>,
+    pub(crate) cancel: watch::Sender<bool>,
+    /// What the task belongs to from now on, when it is one of many.
+    pub(crate) batch: Option<Batch>,
 }
 
 impl<'a> Attach<'a> {
@@ -87,6 +89,7 @@ impl<'a> Attach<'a> {
             reconnect: RECONNECT,
             follow: None,
             cancel,
+            batch: None,
         }
     }
 
@@ -242,7 +245,7 @@ impl<'a> Attach<'a> {
             follow: self.follow.unwrap_or_else(|| Box::new(drop)),
             cancel: self.cancel.subscribe(),
             unpacking: None,
-            warm: None,
+            batch: self.batch,
         }
     }
 }

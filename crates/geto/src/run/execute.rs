@@ -12,7 +12,7 @@ use super::files::{self, Files, Unpacking};
 use super::link::Link;
 use super::send::Order;
 use super::store::Store;
-use super::warm::Warm;
+use super::warm::Batch;
 use crate::session::{Next, Opening, Purpose, Session, random};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
@@ -35,8 +35,8 @@ pub(super) struct Execution<'a> {
     pub(super) cancel: watch::Receiver<bool>,
     pub(super) progress: Progress,
     pub(super) unpacking: Option<Unpacking>,
-    /// Where the session is left for the next task of a batch.
-    pub(super) warm: Option<Warm>,
+    /// What the task belongs to, when it is one of many.
+    pub(super) batch: Option<Batch>,
 }
 
 /// What is wanted of a task.
@@ -327,12 +327,39 @@ impl Execution<'_> {
             }
             return Err(self.cancelled().into());
         }
+        if let Some(said) = self.learn_clock(session).await? {
+            return Ok(said);
+        }
         let order = self.order.as_ref().expect("only who has an order sends");
         self.progress.sends += 1;
         let attempt = format!("{:016x}", random()?);
-        order.request(session, self.host, self.id, &attempt, spooled).await;
+        let batch = self.batch.as_ref();
+        order.request(session, self.host, self.id, &attempt, spooled, batch).await;
         let upload = order.upload(session, self.host, spooled);
         self.hear(session, Some(upload), link).await
+    }
+
+    /// Asks what the clock of the host shows, by which the lease of a task is said; once a session.
+    /// Returns what the session has come to when it gives no answer.
+    async fn learn_clock(&mut self, session: &mut Session) -> Result<Option<Said>, Failure> {
+        if self.batch.is_none() || session.host_clock_after(Duration::ZERO).is_some() {
+            return Ok(None);
+        }
+        session.request(["work", &self.host.remote_work_path]).await;
+        while session.host_clock_after(Duration::ZERO).is_none() {
+            match session.next().await.map_err(|error| self.broken(error))? {
+                Next::Again => return Ok(Some(Said::Again)),
+                Next::Reply(Reply::Boot(boot)) => self.meet(boot),
+                Next::Reply(reply) => self.take(reply)?,
+                Next::End(Some(_)) if !session.is_greeted() => {
+                    return Err(Failure::Final(self.shut_out(session)));
+                }
+                Next::End(_) => {
+                    return Err(Failure::Link(session.error(self.lost_kind(), "the link broke")));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Lets the host refuse the task from now on: an earlier request may still be on its way.

@@ -100,8 +100,9 @@ impl Execution<'_> {
         destination: &Destination,
         results: &mut Results,
     ) {
-        if let (Some(warm), Some(order)) = (&self.warm, &self.order) {
+        if let Some(warm) = self.batch.as_ref().map(|batch| &batch.warm) {
             warm.is_home(self.id);
+            let Some(order) = &self.order else { return };
             if let Some(session) =
                 session.filter(|session| session.purpose() == Purpose::of_slots(order.task.slots))
             {

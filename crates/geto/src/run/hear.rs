@@ -18,6 +18,9 @@ const SENDING_SHOWN: Duration = Duration::from_millis(100);
 /// How many globs that match nothing are told.
 const UNMATCHED_MAX: usize = 64;
 
+/// What a lease counts as at least, when it is said how often the origin lives.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
 /// An upload on a thread of its own.
 pub(super) type Upload = tokio::task::JoinHandle<Result<(), Error>>;
 
@@ -37,6 +40,8 @@ impl Execution<'_> {
         link: &mut Link<'_>,
     ) -> Result<Said, Failure> {
         let mut tick = tokio::time::interval(SENDING_SHOWN);
+        let lease = self.batch.as_ref().map(|batch| batch.lease);
+        let mut beat = tokio::time::interval(lease.unwrap_or_default().max(SHORTEST_LEASE) / 6);
         loop {
             let is_uploading = upload.is_some();
             let next = tokio::select! {
@@ -61,6 +66,13 @@ impl Execution<'_> {
                 _ = tick.tick(), if is_uploading => {
                     let (bytes, total) = (session.writer().written(), session.writer().queued());
                     (self.follow)(Event::Sending { bytes, total });
+                    continue;
+                }
+                // Not before it is told that the link works: while it is broken, the lease runs out.
+                _ = beat.tick(), if lease.is_some() && self.was_started() && link.is_whole() => {
+                    if let Some(until) = session.host_clock_after(lease.unwrap_or_default()) {
+                        session.writer().send(format!("alive {until}\n").into_bytes()).await;
+                    }
                     continue;
                 }
                 next = session.next() => match next {
@@ -180,7 +192,7 @@ impl Execution<'_> {
     }
 
     /// Looks whether the host is the one that the task was sent to, or has been started anew.
-    fn meet(&mut self, boot: Boot) {
+    pub(super) fn meet(&mut self, boot: Boot) {
         self.progress.rebooted |= match &self.progress.boot {
             Some(first) if first.id.is_empty() => boot.uptime < first.uptime,
             Some(first) => boot.id != first.id,

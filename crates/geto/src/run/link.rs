@@ -64,6 +64,11 @@ impl<'a> Link<'a> {
         &self.transport
     }
 
+    /// Whether it has not been found broken since it was found to work.
+    pub(super) fn is_whole(&self) -> bool {
+        self.broken.is_none()
+    }
+
     /// The host has told how far the task has come.
     pub(super) fn works(&mut self, follow: &mut Follow<'_>) {
         self.works_since.get_or_insert_with(Instant::now);

@@ -46,7 +46,7 @@ pub use each::{EachEvent, HostResult, RunEach};
 pub use event::Event;
 pub(crate) use failure::outcome;
 pub use report::{FilesHome, Results};
-pub(crate) use warm::Warm;
+pub(crate) use warm::{Batch, Warm};
 
 use crate::stage::StagePlan;
 use crate::transport::Transport;
@@ -79,8 +79,8 @@ pub struct Run<'a> {
     pub(crate) reconnect: Duration,
     /// What was read here already, when the task runs on more than one host.
     pub(crate) prepared: Option<Prepared>,
-    /// Where a session may be, and is left for the next task.
-    pub(crate) warm: Option<Warm>,
+    /// What it belongs to, when it is one of many.
+    pub(crate) batch: Option<Batch>,
 }
 
 /// For how long a broken link is made again, unless told otherwise.
@@ -295,7 +295,7 @@ impl Run<'_> {
         };
         let Chosen { host, transport, session } = chosen;
         let session = session.or_else(|| {
-            let mut session = self.warm.as_ref()?.take()?;
+            let mut session = self.batch.as_ref()?.warm.take()?;
             session.renew();
             Some(session)
         });
@@ -319,7 +319,7 @@ impl Run<'_> {
             cancel,
             progress: Progress::default(),
             unpacking: None,
-            warm: self.warm.take(),
+            batch: self.batch.take(),
         };
         let ended = match execution.run(&mut link).await {
             Ok(Done::Left(directory)) => {

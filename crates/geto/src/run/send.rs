@@ -8,6 +8,7 @@ use geto_core::{Host, Task, TaskId};
 use tokio::task::JoinHandle;
 
 use super::input::Input;
+use super::warm::Batch;
 use crate::session::Session;
 use crate::stage::StagePlan;
 use crate::transport::Account;
@@ -36,6 +37,7 @@ impl Order<'_> {
         id: TaskId,
         attempt: &str,
         spooled: u64,
+        batch: Option<&Batch>,
     ) {
         session.request(["work", &host.remote_work_path]).await;
         let dependencies_len = Some(self.plan.tar_len()).filter(|&len| len > 0);
@@ -52,6 +54,8 @@ impl Order<'_> {
             origin: &origin(),
             now,
             patience: self.patience,
+            lease: batch.and_then(|batch| session.host_clock_after(batch.lease)),
+            tag: batch.and_then(|batch| batch.tag.as_deref()),
             detached: self.detached,
         };
         session.writer().send(request.line()).await;

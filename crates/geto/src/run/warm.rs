@@ -1,6 +1,7 @@
 //! A session that goes from one task of a batch to the next.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use geto_core::TaskId;
 
@@ -12,6 +13,16 @@ use crate::session::Session;
 /// has written down what came of the task.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Warm(Arc<Mutex<Left>>);
+
+/// What a run belongs to that is one of many.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Batch {
+    pub(crate) warm: Warm,
+    /// For how long its host lets it live without hearing of this process.
+    pub(crate) lease: Duration,
+    /// What it is recognised by on its host.
+    pub(crate) tag: Option<String>,
+}
 
 /// What a run has left.
 #[derive(Debug, Default)]

@@ -72,6 +72,8 @@ pub(crate) struct Session {
     slow: bool,
     received: u64,
     stderr: Vec<u8>,
+    /// What the host's clock showed, and when that was heard.
+    clock: Option<(Instant, Duration)>,
 }
 
 impl Session {
@@ -99,6 +101,7 @@ impl Session {
             slow: false,
             received: 0,
             stderr: Vec::new(),
+            clock: None,
         };
         if opening == Opening::Stepwise {
             session.await_loader().await?;
@@ -123,6 +126,14 @@ impl Session {
         self.pace = Pace::new();
         self.written_before = self.writer.written();
         self.received = 0;
+    }
+
+    /// What the host's clock will show after `time`, or somewhat more, in whole seconds; none before it
+    /// has shown anything.
+    pub(crate) fn host_clock_after(&self, time: Duration) -> Option<u64> {
+        let (heard, clock) = self.clock?;
+        // It has gone on at least for as long as that is known here.
+        Some(clock.saturating_add(heard.elapsed()).saturating_add(time).as_secs())
     }
 
     /// How many bytes went to the host.
@@ -169,6 +180,9 @@ impl Session {
             if let Some(reply) = self.parser.next().map_err(|error| self.garbled(error))? {
                 self.pace.answered(&reply).map_err(|given_up| self.given_up(given_up))?;
                 self.greeted |= reply == Reply::Hello;
+                if let Reply::Boot(boot) = &reply {
+                    self.clock = Some((Instant::now(), boot.uptime));
+                }
                 return Ok(Next::Reply(reply));
             }
             if !self.greeted && self.parser.must_repeat() {

@@ -199,6 +199,9 @@ request_list() {
     [ "$g_state" != running ] || ! { read -r g_pid g_rest <"$g_task/pid"; } 2>/dev/null || cpu_ticks
     g_rest=$g_about_since$g_nl$g_about_clock$g_nl$g_start$g_nl$g_held$g_nl$g_used
     g_rest=$g_rest$g_nl$g_about_origin$g_nl$g_about_host$g_nl$g_about_name$g_nl$g_end
+    g_tag=
+    { read -r g_tag <"$g_task/tag"; } 2>/dev/null
+    g_rest=$g_rest$g_nl$g_tag
     say task "$g_id$g_nl$g_state$g_nl$g_rest"
   done
   clock

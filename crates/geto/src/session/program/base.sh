@@ -232,7 +232,7 @@ take_keys() {
   g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
   g_name='' g_slots=0 g_gpus=0 g_max=0 g_max_load=0 g_lock='' g_slots_there='' g_gpus_said=''
   g_patience='' g_since='' g_origin='' g_spool=0 g_from_out=0 g_from_err=0 g_follow='' g_again=''
-  g_large='' g_detach=''
+  g_large='' g_detach='' g_lease='' g_tag=''
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       glob=*) g_globs=$g_globs${1#*=}$g_nl ;;

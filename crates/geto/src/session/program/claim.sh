@@ -53,7 +53,9 @@ claim() {
   {
     printf '\n%2047s' '' >"$g_task/outcome" && true >"$g_task/out" && true >"$g_task/err" \
       && printf '%s %s\n%s\n%s\n%s\n%s\n%s' "$g_since" "$g_clock" "$g_origin" "$g_host" "$g_name" \
-        "$g_bring" "$g_globs" >"$g_task/about"
+        "$g_bring" "$g_globs" >"$g_task/about" \
+      && { [ -z "$g_tag" ] || echo "$g_tag" >"$g_task/tag"; } \
+      && { [ -z "$g_lease" ] || echo "$g_lease" >"$g_task/lease"; }
   } 2>/dev/null || {
     g_error=$(dd if=/dev/zero of="$g_task/room" bs=4096 count=1 2>&1) && g_error=
     give_up disk "$g_task: no room for the task's own files, or it can't be written${g_error:+: $g_error}"

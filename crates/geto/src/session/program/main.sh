@@ -27,7 +27,7 @@ while read -r g_line <&3; do
     # This program once more: the start-up files of the login shell have read something, and the
     # origin has repeated it all.
     geto-begin) take "$1" >/dev/null 2>&1 ;;
-    '' | ack | cancel | go | geto-ping) ;;
+    '' | ack | cancel | go | alive | geto-ping) ;;
     *) fail request "unknown request" ;;
   esac
 done

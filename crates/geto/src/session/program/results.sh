@@ -9,6 +9,7 @@ read_channel() {
   while read -r g_rest; do
     case $g_rest in
       cancel) stop cancelled ;;
+      'alive '*) extend_lease "${g_rest#* }" ;;
       ack)
         # The next request belongs to the process that is left.
         echo idle
@@ -21,12 +22,43 @@ read_channel() {
   echo eof
 } <&3 4>&- 2>/dev/null
 
-# tick: says when to look for output. The longest wait leaves room within the 0.2 s that are promised.
+# extend_lease UNTIL: the origin was heard of. A line that comes late says less than what another
+# session has brought.
+extend_lease() {
+  g_more=
+  { read -r g_more <"$g_task/lease"; } 2>/dev/null
+  [ "${g_more:-0}" -ge "$1" ] || echo "$1" >"$g_task/lease"
+}
+
+# lease_is_over: whether the origin was not heard of for as long as it said. What it says is the time
+# of this clock, so that a line which was long on its way extends nothing.
+lease_is_over() {
+  [ -n "$g_lease" ] || return
+  g_more=
+  { read -r g_more <"$g_task/lease"; } 2>/dev/null
+  # It may be being written just now.
+  [ -z "$g_more" ] || g_lease=$g_more
+  clock
+  [ "${g_clock%%.*}" -gt "$g_lease" ]
+}
+
+# tick: says when to look for output, and ends a task whose lease is over. The longest wait leaves room within the 0.2 s that are promised.
 tick() {
   drop_ticket
+  # A lease is kept also when nobody reads what is said here any more.
+  [ -z "$g_lease" ] || trap '' PIPE
+  g_looks=0
   sleep 0.05 || sleep 1
   echo tick
   while :; do
+    g_looks=$((g_looks + 1))
+    if [ -n "$g_lease" ] && [ "$g_looks" -ge 7 ]; then
+      g_looks=0
+      ! lease_is_over || {
+        stop lost-lease
+        return
+      }
+    fi
     if [ -e "$g_task/waiting" ]; then
       sleep 1
     else

@@ -17,7 +17,10 @@ run() {
     tick 2>/dev/null &
     g_ticker=$!
     [ -z "$g_ticket" ] || lock_ticket
-    if may_start 2>/dev/null; then
+    if lease_is_over; then
+      ! is_ours || remove_task
+      g_last_words='error lease it came too late'
+    elif may_start 2>/dev/null; then
       if [ "$g_slots" = 0 ] || [ -n "$g_ticket" ] || wait_for_slot 2>/dev/null || [ -e "$g_task/why" ]; then
         supervise "$@"
         g_last_words=ended
