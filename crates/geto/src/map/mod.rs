@@ -296,7 +296,7 @@ impl<'a, J: Send + Sync + 'static> Map<'a, J> {
     }
 
     /// Whether files in the directories of [`MapOrder::into`] may be replaced; false by default.
-    /// Those that another job of the batch has put there are not.
+    /// Of two jobs that leave the same path there, the last one's stays then.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
