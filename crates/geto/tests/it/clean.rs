@@ -175,12 +175,14 @@ fn a_ledger_of_an_older_geto_is_brought_up_to_date_with_all_that_is_in_it() {
     let entry = LedgerEntry::new(id(1), "job", &Host::local());
     Ledger::open(dir.path()).unwrap().record_start(&entry).unwrap();
     let database = Connection::open(dir.path().join(Ledger::FILE)).unwrap();
-    database.execute_batch("DROP TABLE state; PRAGMA user_version = 1").unwrap();
+    let back = "DROP TABLE state; ALTER TABLE tasks DROP COLUMN max_results; \
+                ALTER TABLE tasks DROP COLUMN keep; PRAGMA user_version = 1";
+    database.execute_batch(back).unwrap();
     let ledger = Ledger::open(dir.path()).unwrap();
     assert_eq!(ledger.last().unwrap().unwrap().id, id(1));
     let version: i64 = database.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     let rows: i64 = database.query_row("SELECT count(*) FROM state", [], |row| row.get(0)).unwrap();
-    assert_eq!((version, rows), (2, 0));
+    assert_eq!((version, rows), (3, 0));
 }
 
 #[test]

@@ -117,14 +117,14 @@ fn a_far_link_that_breaks_loses_nothing() {
     }
 }
 
-/// Who follows takes nothing until the task has long ended: the host is neither given up nor is
-/// anything lost.
+/// Who follows takes nothing until the task has long ended, and longer than it takes to give up a dead
+/// host: the link may be made again, and nothing is lost.
 #[test]
 fn a_slow_reader_loses_nothing() {
     let world = World::new();
     let whole = Whole { numbers: 900_000, file_bytes: 400_000 };
     let mut waits = true;
-    let (result, broken, _) = world.run(&world.task(&whole.line()), |event| {
+    let (result, _, _) = world.run(&world.task(&whole.line()), |event| {
         if let Event::Stdout(_) = event
             && waits
         {
@@ -132,12 +132,10 @@ fn a_slow_reader_loses_nothing() {
             while !fs_err::read_to_string(&outcome).unwrap().contains(" .\n") {
                 std::thread::yield_now();
             }
-            // Longer than it takes to give up a dead host.
             std::thread::sleep(Duration::from_secs(3));
             waits = false;
         }
     });
     assert!(whole.check(&world, result));
-    assert_eq!(broken, 0);
     world.end();
 }
