@@ -132,7 +132,12 @@ async fn large(execution: &mut Execution<'_>, session: &mut Session) -> Result<(
             return Err(Failure::Link(session.error(ErrorKind::Results, message)));
         }
         Some(_) => execution.set_damaged(session.stderr()),
-        None => execution.set_damaged("the host sent more than the files".to_owned()),
+        // It is told only when the unpacking has not failed: that is the reason for stopping then.
+        None => {
+            if let Some(unpacking) = &mut execution.unpacking {
+                unpacking.was_cut = true;
+            }
+        }
     }
     Ok(())
 }
@@ -148,6 +153,8 @@ pub(super) struct Unpacking {
     bytes: u64,
     /// It can be gone on with from any byte.
     is_large: bool,
+    /// More came than it took.
+    was_cut: bool,
 }
 
 impl Unpacking {
@@ -178,7 +185,7 @@ impl Unpacking {
             drop(io::copy(&mut archive.by_ref().take(PADDING_MAX), &mut io::sink()));
             Ok(unpacked)
         });
-        Ok(Self { pieces, thread, bytes: 0, is_large })
+        Ok(Self { pieces, thread, bytes: 0, is_large, was_cut: false })
     }
 
     /// Passes a piece on; false when no more is wanted, since unpacking has ended or failed.
@@ -194,7 +201,12 @@ impl Unpacking {
             Error::new(ErrorKind::Results, "failed to unpack the files").caused_by(panicked)
         });
         match unpacked.and_then(|unpacked| unpacked) {
-            Ok(unpacked) => Ok(Files { unpacked }),
+            Ok(unpacked) => {
+                if self.was_cut {
+                    execution.set_damaged("the host sent more than the files".to_owned());
+                }
+                Ok(Files { unpacked })
+            }
             // What could not be written here is not the host's fault.
             Err(error) if error.kind() == ErrorKind::Local => Err(execution.results_error(error)),
             Err(error) => Err(execution.results_error(error.on_host(&execution.host.name))),

@@ -120,7 +120,7 @@ copy_file() {
 
 # has_manager: whether systemd has a manager for this user that stays when nobody is logged in.
 has_manager() {
-  [ -S "${XDG_RUNTIME_DIR-}/bus" ] && [ -e "/var/lib/systemd/linger/${USER-}" ]
+  [ -S "${XDG_RUNTIME_DIR-}/bus" ] && [ -f "/var/lib/systemd/linger/${USER-}" ]
 }
 
 # free_disk: sets g_free to how many KiB are free at the work path: the number before the percentage.
@@ -221,7 +221,7 @@ sweep() {
       }
     elif is_dead; then
       # Its end may take its time; nobody waits for it.
-      (reap) 3<&- 4>&- &
+      (reap) 2>/dev/null 3<&- 4>&- &
     fi
   done
 }

@@ -76,7 +76,7 @@ follow() {
   while read -r g_event; do
     case $g_event in
       tick)
-        [ -n "$g_follow" ] || [ -e claim ] || {
+        [ -n "$g_follow" ] || [ -d "$g_task" ] || {
           lose_task
           break
         }
@@ -104,8 +104,9 @@ follow() {
 
 # lose_task: the task, or somebody else, has removed what it writes to. Nobody could end it any more.
 lose_task() {
-  [ -z "$g_begun" ] || {
-    look_at_all
+  # With a tombstone it has ended, and its number may be another one's.
+  [ -z "$g_begun" ] || [ -e "$g_gone/$g_id" ] || {
+    bury_task
     end_tree 10
   }
   say error "gone $g_task: was removed"
@@ -160,7 +161,7 @@ tell_end() {
   if [ -n "$g_follow" ] && ! are_there; then
     tell_gone
     return
-  elif [ -z "$g_end" ]; then
+  elif [ -z "$g_end" ] && [ ! -d "$g_task" ]; then
     lose_task
     return
   fi

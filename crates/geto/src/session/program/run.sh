@@ -74,6 +74,7 @@ supervise() {
   # Processor time of the children that were waited for: so far, only the task.
   # In braces, or what can't be written would end a shell: `times` is a special builtin.
   { times; } >"$g_task/over"
+  bury_task
   clock
   g_end=$g_clock
   [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null

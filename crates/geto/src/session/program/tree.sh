@@ -18,6 +18,11 @@ stop() {
   end_tree 10
 }
 
+# bury_task: keeps a late request from running a task again that has removed its own directory.
+bury_task() {
+  [ -d "$g_task" ] || true >"$g_gone/$g_id"
+}
+
 # task_pid: sets g_pid to the number of the task's first process; it may be another one's by now.
 task_pid() {
   g_pid=''
