@@ -99,6 +99,8 @@ impl Fleet {
         self.bury();
         if self.random(400) == 0 {
             self.plan.interrupt(self.now);
+            // The third time it leaves all: what happens to them is not its own any more.
+            return;
         }
         if !self.processes.is_empty() {
             let index = usize::try_from(self.random(self.processes.len() as u64)).unwrap();
