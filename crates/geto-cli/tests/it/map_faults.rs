@@ -50,6 +50,18 @@ fn hosts_end_tasks_whose_origin_is_gone_under_each_shell() {
     }
 }
 
+/// Nobody knows what is left of it, so it is not started once more.
+#[test]
+fn a_task_whose_supervisor_was_killed_is_not_repeated() {
+    let world = World::new();
+    let counted = world.env.cwd().join("counted");
+    let script = format!("echo >>{}; kill -9 $PPID; exec sleep 1000", counted.display());
+    let args = ["map", "-H", "local", "--no-slot", "-j1", "-c", &script, ":::", "1", "2"];
+    let ran = world.geto(&args);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert_eq!(lines(&counted), 2, "{ran:?}");
+}
+
 #[test]
 fn tasks_of_a_host_that_dies_run_elsewhere_once_they_are_dead() {
     let world = World::new();

@@ -25,6 +25,12 @@ pub struct EndReport {
 }
 
 impl EndReport {
+    /// Why a task was lost whose host was started anew: nothing of it runs any more.
+    pub const RESTARTED: &str = "the host was restarted";
+    /// Why a task was lost that its host has ended with all its processes, when its origin had not been
+    /// heard of for as long as its lease.
+    pub const LEASE_OVER: &str = "its lease was over";
+
     /// Reads the line that the supervisor writes; `None` when it is not whole, as when the
     /// supervisor was killed while it wrote it.
     pub fn parse(line: &str) -> Option<Self> {
@@ -44,8 +50,8 @@ impl EndReport {
                 reason: "the host ended it with its session (logind: `KillUserProcesses=yes`)"
                     .to_owned(),
             },
-            "lost-lease" => Outcome::Lost { reason: "its lease was over".to_owned() },
-            "lost-reboot" => Outcome::Lost { reason: "the host was restarted".to_owned() },
+            "lost-lease" => Outcome::Lost { reason: Self::LEASE_OVER.to_owned() },
+            "lost-reboot" => Outcome::Lost { reason: Self::RESTARTED.to_owned() },
             _ => return None,
         };
         let start = seconds(field(" start=", " end=")?)?;

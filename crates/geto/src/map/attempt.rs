@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use geto_core::map::plan::{Attempt, Blame, End, LEASE_MARGIN};
-use geto_core::wire::Patience;
+use geto_core::wire::{EndReport, Patience};
 use geto_core::{Host, TaskId};
 use tokio::sync::{mpsc, watch};
 
@@ -48,7 +48,10 @@ pub(super) struct Ended {
 pub(super) enum Verdict {
     Ended(End),
     NotStarted(Blame),
+    /// Its end is not known, and nothing of it runs any more.
     Lost,
+    /// Its end is not known, nor whether something of it runs: who was to end that was killed.
+    GivenUp,
     /// It was started, and goes on for all that is known.
     Silent,
 }
@@ -180,7 +183,12 @@ fn verdict(result: &Result<Results, Error>) -> Verdict {
         Ok(results) => match (&results.outcome, End::of(&results.outcome)) {
             (_, Some(end)) => Verdict::Ended(end),
             (Outcome::Running, None) => Verdict::Silent,
-            (_, None) => Verdict::Lost,
+            (Outcome::Lost { reason }, None)
+                if [EndReport::RESTARTED, EndReport::LEASE_OVER].contains(&&**reason) =>
+            {
+                Verdict::Lost
+            }
+            (_, None) => Verdict::GivenUp,
         },
         Err(error) => match error.kind() {
             ErrorKind::Unreachable

@@ -236,6 +236,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             Verdict::Ended(end) => self.plan.ended(attempt, end, now),
             Verdict::NotStarted(blame) => self.plan.not_started(attempt, blame, now),
             Verdict::Lost => self.plan.lost(attempt, now),
+            Verdict::GivenUp => self.plan.given_up(attempt, now),
             // Its lease runs out, unless the plan knows already that it has.
             Verdict::Silent => self.plan.silent(attempt, now),
         };
