@@ -12,16 +12,16 @@ use geto_testkit::{Machine, Server, Sshd, system_shells};
 use crate::support::{Place, below, kind, runtime};
 
 /// A server whose /bin/sh is `shell`, and two origins that know it.
-struct World {
-    server: Server,
-    place: Place,
-    one: Fleet,
-    other: Fleet,
-    gate: PathBuf,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) place: Place,
+    pub(crate) one: Fleet,
+    pub(crate) other: Fleet,
+    pub(crate) gate: PathBuf,
 }
 
 impl World {
-    fn of(server: Server) -> Self {
+    pub(crate) fn of(server: Server) -> Self {
         let mut host = Host::new(server.name());
         host.ssh_config_path = Some(server.ssh_config());
         let place = Place::of(host);
@@ -40,11 +40,11 @@ impl World {
         Task::new(Script::from_commands("my job", lines))
     }
 
-    fn open_gate(&self) {
+    pub(crate) fn open_gate(&self) {
         fs_err::write(&self.gate, "").unwrap();
     }
 
-    fn host(&self) -> Host {
+    pub(crate) fn host(&self) -> Host {
         self.place.host.clone()
     }
 

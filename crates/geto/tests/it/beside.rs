@@ -3,50 +3,23 @@
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use geto::{ErrorKind, Event, Fleet, Host, Outcome, Script, Task};
-use geto_testkit::{Machine, Server, Sshd, system_shells};
+use geto::{ErrorKind, Event, Outcome, Script, Task};
+use geto_testkit::{Machine, Sshd, system_shells};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::support::{Place, runtime};
+use crate::attach::World;
+use crate::support::runtime;
 use crate::world::numbers;
 
-/// A server, who runs a task there and who follows it.
-struct World {
-    server: Server,
-    place: Place,
-    one: Fleet,
-    other: Fleet,
-    gate: PathBuf,
-}
-
-impl World {
-    fn of(server: Server) -> Self {
-        let mut host = Host::new(server.name());
-        host.ssh_config_path = Some(server.ssh_config());
-        let place = Place::of(host);
-        let gate = place.dir.path().join("gate");
-        let other = Fleet::new([place.host.clone()], place.dir.path().join("other"));
-        Self { one: place.fleet(), other, gate, server, place }
-    }
-
-    fn host(&self) -> Host {
-        self.place.host.clone()
-    }
-
-    /// A task that waits for the gate between its first words and its last ones.
-    fn task(&self, last: &str) -> Task {
-        let lines = [
-            "echo first".to_owned(),
-            format!("until [ -e '{}' ]; do sleep 0.02; done", self.gate.display()),
-            format!("{last}; echo whole >file; exit 4"),
-        ];
-        Task::new(Script::from_commands("job", lines))
-    }
-
-    fn open_gate(&self) {
-        fs_err::write(&self.gate, "").unwrap();
-    }
+/// A task that waits for the gate between its first words and its last ones.
+fn job(world: &World, last: &str) -> Task {
+    let lines = [
+        "echo first".to_owned(),
+        format!("until [ -e '{}' ]; do sleep 0.02; done", world.gate.display()),
+        format!("{last}; echo whole >file; exit 4"),
+    ];
+    Task::new(Script::from_commands("job", lines))
 }
 
 #[test]
@@ -62,7 +35,7 @@ fn who_follows_a_run_hears_of_its_end() {
 async fn follow_a_run(world: &World) {
     let started = Notify::new();
     let (follows, mut following) = unbounded_channel();
-    let task = world.task("echo last");
+    let task = job(world, "echo last");
     let run = world.one.run_on(&task, world.host()).follow(|event| {
         if let Event::Started { .. } = event {
             started.notify_one();
@@ -121,7 +94,7 @@ async fn follow_a_run(world: &World) {
 #[test]
 fn who_reads_slowly_gets_all_that_a_removed_task_has_written() {
     let world = World::of(Sshd::builder().start());
-    let task = world.task("seq 3000000");
+    let task = job(&world, "seq 3000000");
     let (started, has_started) = mpsc::channel();
     let (ended, has_ended) = mpsc::channel::<()>();
     let run = world.one.run_on(&task, world.host()).follow(move |event| {
