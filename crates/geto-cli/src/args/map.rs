@@ -34,7 +34,8 @@ Exit codes:
   0      all tasks ended with 0
   1-100  so many did not
   101    more did not
-  2      the command line or the configuration is wrong
+  2      the command line, the configuration or an input is wrong
+  125    the log could not be written
   130    ended with Ctrl-C";
 
 /// `geto map`.

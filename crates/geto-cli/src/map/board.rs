@@ -9,7 +9,7 @@ use geto::map::{
     Fate, Interrupter, Interruption, MapDone, MapEvent, MapPlace, MapReport, StopReason, Tried,
 };
 use geto::text::printable;
-use geto::{Event, Outcome, TaskId};
+use geto::{ErrorKind, Event, Outcome, TaskId};
 use serde_json::{Value, json};
 
 use super::bar::Bar;
@@ -121,6 +121,14 @@ impl<'a> Board<'a> {
             MapEvent::Done(done) => self.done(done),
             MapEvent::Interrupted(step) => self.interrupted(step),
             MapEvent::Stopped(reason) => self.stopped(reason),
+            MapEvent::Failed(error) => {
+                self.say(|printer| printer.error(error));
+                let running = self.live.len();
+                self.say(|printer| {
+                    printer
+                        .note(&format!("no more tasks are started; {running} go on to their end"));
+                });
+            }
             MapEvent::Progress { counts, hosts } => self.bar.progress(&counts, hosts),
             _ => {}
         }
@@ -186,11 +194,8 @@ impl<'a> Board<'a> {
             let text = format!("output of `{}` is not in `{kept}`: {error}", label(done.job));
             self.say(|printer| printer.warning(&text));
         }
-        if let Some(Err(error)) = self.log.as_mut().map(|log| log.add(done)) {
-            // What is not in the log would be run again.
-            self.log = None;
-            self.say(|printer| printer.error(&error));
-            self.interrupter.interrupt();
+        if let Some(log) = &mut self.log {
+            log.add(done);
         }
         match self.show {
             Show::Objects => {}
@@ -294,6 +299,27 @@ impl<'a> Board<'a> {
         }
     }
 
+    /// Says which tasks have ended and are not in the log.
+    fn tell_unwritten(&self) {
+        let mut unwritten = self.log.as_ref().map(Log::unwritten).unwrap_or_default();
+        if unwritten.is_empty() {
+            return;
+        }
+        unwritten.sort_unstable();
+        let shown: Vec<_> = unwritten.iter().take(LEFT_SHOWN).map(u64::to_string).collect();
+        let more = match unwritten.len().checked_sub(LEFT_SHOWN).filter(|more| *more > 0) {
+            Some(more) => format!(" and {more} more"),
+            None => String::new(),
+        };
+        self.say(|printer| {
+            printer.warning(&format!(
+                "tasks that have ended and are not in the log: {}{more}; their hosts keep them for \
+                 `--resume`",
+                shown.join(", ")
+            ));
+        });
+    }
+
     /// Shows what is left to be shown.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.live.clear();
@@ -304,6 +330,7 @@ impl<'a> Board<'a> {
 
     /// Says what the batch came to.
     pub(super) fn summary(&self, report: &MapReport) {
+        self.tell_unwritten();
         self.summary.tell(report, self.printer, &self.output);
     }
 
@@ -460,7 +487,10 @@ pub(super) fn way(done: &MapDone<'_, Job>) -> String {
             Outcome::Exited { code } => format!("exit code {code}"),
             outcome => outcome.to_string(),
         },
-        (Fate::Failed(_), Some(Err(error))) => error.kind().name().replace('-', " "),
+        (Fate::Failed(_), Some(Err(error))) => match error.kind() {
+            ErrorKind::Results => "with results that did not get to their place".to_owned(),
+            kind => kind.name().replace('-', " "),
+        },
         (Fate::NotStarted, Some(Err(error))) => match error.kind().name() {
             "not-started" => "not started".to_owned(),
             kind => format!("not started ({})", kind.replace('-', " ")),

@@ -76,6 +76,11 @@ impl Earlier {
         Some((found.host, found.id))
     }
 
+    /// Whether there is one for a job of that tag.
+    pub(super) fn has(&self, tag: &str) -> bool {
+        lock(&self.found).get(tag).is_some_and(|found| !found.is_empty())
+    }
+
     /// A job of that tag is done, as the log says.
     pub(super) fn is_logged(&self, tag: &str) {
         let mut all = lock(&self.found);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use geto::map::joblog::{Entry, HEADER, JoblogError, Resume, ResumeMode, exit_and_signal, read};
@@ -17,18 +18,36 @@ use crate::printer::Printer;
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
-    file: fs_err::File,
     /// Of tasks that have been begun.
     commands: HashMap<u64, String>,
+    unwritten: Unwritten,
+}
+
+/// Lines that are not in the file yet, each with the number of its task.
+type Unwritten = Arc<Mutex<Vec<(u64, String)>>>;
+
+/// Its file, for who writes on a thread of their own.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: fs_err::File,
+    /// The length of all whole lines.
+    length: u64,
+    unwritten: Unwritten,
+}
+
+/// A log that was opened.
+pub(super) struct Opened {
+    pub(super) log: Log,
+    pub(super) file: LogFile,
+    /// What is not to be run again.
+    pub(super) resume: Option<Resume>,
 }
 
 impl Log {
     /// Opens the log that the arguments name, if they do, and reads from it what is not to be run
     /// again.
-    pub(super) fn open(
-        args: &MapArgs,
-        printer: Printer,
-    ) -> Result<Option<(Self, Option<Resume>)>, Error> {
+    pub(super) fn open(args: &MapArgs, printer: Printer) -> Result<Option<Opened>, Error> {
         let Some(path) = &args.show.log else { return Ok(None) };
         let mode = match (args.show.resume, args.show.resume_failed) {
             (_, true) => Some(ResumeMode::Succeeded),
@@ -39,11 +58,14 @@ impl Log {
             let message = format!("failed to open the log `{}`", path.display());
             Error::new(ErrorKind::Usage, message).caused_by(error)
         };
-        let (file, resume) = opened(path, mode, printer).map_err(failed)?;
+        let (mut file, resume) = opened(path, mode, printer).map_err(failed)?;
+        let length = file.stream_position().map_err(|error| failed(error.into()))?;
         // By which hosts know its tasks, from wherever it is named.
         let path = fs_err::canonicalize(path).map_err(|error| failed(error.into()))?;
-        let log = Self { path, file, commands: HashMap::new() };
-        Ok(Some((log, resume)))
+        let unwritten = Unwritten::default();
+        let file = LogFile { path: path.clone(), file, length, unwritten: Arc::clone(&unwritten) };
+        let log = Self { path, commands: HashMap::new(), unwritten };
+        Ok(Some(Opened { log, file, resume }))
     }
 
     /// Where it is, from the root on.
@@ -56,11 +78,8 @@ impl Log {
         self.commands.insert(sequence, command);
     }
 
-    /// Writes down that a task has ended. It is in the file before the host forgets the task.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub(super) fn add(&mut self, done: &MapDone<'_, Job>) -> Result<(), Error> {
+    /// Takes note of a task that has ended; [`LogFile::keep`] writes it down.
+    pub(super) fn add(&mut self, done: &MapDone<'_, Job>) {
         let command = self.commands.remove(&done.sequence).unwrap_or_default();
         let results = done.tried.and_then(|tried| tried.result.as_ref().ok());
         let lost = (i32::from(ExitCode::LOST.0), 0);
@@ -72,7 +91,7 @@ impl Log {
             // These were not run to an end: a run that resumes does so.
             (Fate::Cancelled | Fate::NotStarted | Fate::Left, _) => None,
         };
-        let Some((exit_value, signal)) = ended else { return Ok(()) };
+        let Some((exit_value, signal)) = ended else { return };
         let entry = Entry {
             sequence: done.sequence,
             host: done.host.to_owned(),
@@ -85,20 +104,54 @@ impl Log {
             command,
             key: done.job.key,
         };
-        self.file.write_all(entry.line().as_bytes()).map_err(|error| {
-            let message = format!("failed to write the log `{}`", self.path.display());
-            Error::new(ErrorKind::Local, message).caused_by(error)
-        })
+        lock(&self.unwritten).push((done.sequence, entry.line()));
+    }
+
+    /// The numbers of the tasks that have ended and are not in the file.
+    pub(super) fn unwritten(&self) -> Vec<u64> {
+        lock(&self.unwritten).iter().map(|(sequence, _)| *sequence).collect()
     }
 }
 
-type Opened = (fs_err::File, Option<Resume>);
+impl LogFile {
+    /// Writes all that was noted to the disk, with one sync. It is there before hosts forget the tasks.
+    ///
+    /// # Errors
+    /// When it can't be written: the file then ends with the last line that could.
+    pub(super) fn keep(&mut self) -> Result<(), Error> {
+        let lines = std::mem::take(&mut *lock(&self.unwritten));
+        let text: String = lines.iter().map(|(_, line)| line.as_str()).collect();
+        if let Err(error) = self.write(text.as_bytes()) {
+            lock(&self.unwritten).splice(0..0, lines);
+            // A torn line would be one that a later one is appended to.
+            drop(self.file.set_len(self.length));
+            drop(self.file.seek(SeekFrom::Start(self.length)));
+            let message = format!("failed to write the log `{}`", self.path.display());
+            return Err(Error::new(ErrorKind::Local, message).caused_by(error).with_hint(
+                "hosts keep the tasks that are not in the log: free space, and go on with `--resume`",
+            ));
+        }
+        self.length += text.len() as u64;
+        Ok(())
+    }
+
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        self.file.write_all(text)?;
+        self.file.sync_data()
+    }
+}
+
+fn lock(lines: &Unwritten) -> MutexGuard<'_, Vec<(u64, String)>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type FileAndResume = (fs_err::File, Option<Resume>);
 
 fn opened(
     path: &Path,
     mode: Option<ResumeMode>,
     printer: Printer,
-) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<FileAndResume, Box<dyn std::error::Error + Send + Sync>> {
     let mut options = fs_err::OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
     if let Err(error) = file.file().try_lock() {
@@ -124,7 +177,7 @@ fn go_on(
     path: &Path,
     mode: Option<ResumeMode>,
     printer: Printer,
-) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<FileAndResume, Box<dyn std::error::Error + Send + Sync>> {
     let mut resume = mode.map(Resume::new);
     // Also one that is begun anew is looked at: another file may be meant.
     let reading = read(BufReader::new(&mut file), |entry| {
@@ -146,6 +199,11 @@ fn go_on(
     file.seek(SeekFrom::End(0))?;
     if keep == 0 {
         file.write_all(HEADER.as_bytes())?;
+    }
+    // Also that there is such a file.
+    file.sync_all()?;
+    if let Some(parent) = fs_err::canonicalize(path)?.parent() {
+        fs_err::File::open(parent)?.sync_all()?;
     }
     Ok((file, resume))
 }

@@ -11,12 +11,13 @@ mod source;
 mod summary;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use geto::map::inputs::Inputs;
-use geto::map::joblog::Resume;
+use geto::map::joblog::{Before, Resume};
+use geto::map::key::Key;
 use geto::map::limit::Halt;
 use geto::map::{Interrupter, MapReport, Policy};
 use geto::{Error, ErrorKind, ExitCode, Fleet, Host};
@@ -25,7 +26,7 @@ use self::board::Board;
 use self::dry_run::dry_run;
 use self::earlier::{Earlier, tag};
 use self::job::{Job, Recipe};
-use self::log::Log;
+use self::log::{Log, LogFile, Opened};
 use self::source::{inputs, unread};
 use crate::app::{block_on, fleet, unwritten};
 use crate::args::{MapArgs, ResumeKey};
@@ -41,15 +42,17 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
     let inputs = inputs(args)?;
     let recipe = Recipe::of(args, &inputs)?;
     let fleet = fleet(&args.connect)?;
-    let (log, resume) = match args.dry_run {
+    let opened = match args.dry_run {
         true => None,
         false => Log::open(args, printer)?,
-    }
-    .unzip();
+    };
+    let (log, log_file, resume) = match opened {
+        Some(Opened { log, file, resume }) => (Some(log), Some(file), resume),
+        None => (None, None, None),
+    };
     let recipe = Arc::new(recipe);
     let skipped = Arc::new(AtomicU64::new(0));
     let earlier = Arc::new(Earlier::default());
-    let resume = resume.flatten();
     let resumes = resume.is_some();
     let known = Known { resume, skipped: Arc::clone(&skipped), earlier: Arc::clone(&earlier) };
     let place = log.as_ref().map(|log| log.path().to_owned());
@@ -71,9 +74,12 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
             earlier.find(&fleet, &hosts).await?;
         }
         let (fleet, recipe) = (&fleet, &recipe);
-        let batch = Batch { args, fleet, recipe, policy, log, earlier: &earlier, printer };
+        let earlier = &*earlier;
+        let batch = Batch { args, fleet, recipe, policy, log, log_file, earlier, printer };
         let ended = Box::pin(batch.execute(hosts, jobs)).await;
-        earlier.clear(fleet, printer).await;
+        if !args.home.keep {
+            earlier.clear(fleet, printer).await;
+        }
         match skipped.load(Ordering::Relaxed) {
             0 => {}
             skipped => printer.note(&format!("{skipped} were done before, as the log says")),
@@ -88,6 +94,27 @@ struct Known {
     /// How many jobs were skipped.
     skipped: Arc<AtomicU64>,
     earlier: Arc<Earlier>,
+}
+
+impl Known {
+    /// Whether a job is done, as the log says. Of one that is not, or is to be repeated, the next
+    /// attempt may take over what a host has of it.
+    fn skips(&mut self, key: Key, log: &Path, command: impl FnOnce() -> String) -> bool {
+        let Some(resume) = &mut self.resume else { return false };
+        let tag = tag(key, log);
+        match resume.take(key, &command()) {
+            Before::New => false,
+            Before::Kept { repeats } => !repeats && !self.earlier.has(&tag),
+            Before::Failed => {
+                self.earlier.is_logged(&tag);
+                false
+            }
+            Before::Done => {
+                self.earlier.is_logged(&tag);
+                true
+            }
+        }
+    }
 }
 
 /// The jobs that the inputs make, without those that are done.
@@ -108,10 +135,8 @@ fn jobs(
                 false => recipe.key(&job.input),
             };
             job.key = Some(key);
-            let command = || recipe.command(&job, None, sequence);
-            if known.resume.as_mut().is_some_and(|resume| resume.skips(key, &command())) {
+            if known.skips(key, log, || recipe.command(&job, None, sequence)) {
                 known.skipped.fetch_add(1, Ordering::Relaxed);
-                known.earlier.is_logged(&tag(key, log));
                 return Ok(None);
             }
         }
@@ -150,6 +175,7 @@ struct Batch<'b> {
     recipe: &'b Recipe,
     policy: Policy,
     log: Option<Log>,
+    log_file: Option<LogFile>,
     earlier: &'b Earlier,
     printer: Printer,
 }
@@ -160,7 +186,7 @@ impl Batch<'_> {
         hosts: Vec<Host>,
         jobs: impl Iterator<Item = Result<(u64, Job), Error>> + Send + 'static,
     ) -> Result<ExitCode, Error> {
-        let Self { args, fleet, recipe, policy, log, earlier, printer } = self;
+        let Self { args, fleet, recipe, policy, log, log_file, earlier, printer } = self;
         let place = log.as_ref().map(|log| log.path().to_owned());
         allow_many_connections();
         let mut map = fleet
@@ -177,6 +203,9 @@ impl Batch<'_> {
             .slots_each(recipe.slots())
             .overwrite(args.home.overwrite)
             .keep(args.home.keep);
+        if let Some(mut file) = log_file {
+            map = map.keep_told(move || file.keep());
+        }
         if let Some(jobs) = args.jobs.into_iter().chain(recipe.limit()).min() {
             map = map.per_host(jobs);
         }
@@ -202,7 +231,7 @@ impl Batch<'_> {
         let was_interrupted = lock(&board).was_interrupted();
         let shown = lock(&board).finish().and_then(|()| output.finish());
         lock(&board).summary(&report);
-        conclude(&report, was_interrupted, shown, printer)
+        conclude(&report, was_interrupted, shown)
     }
 }
 
@@ -210,17 +239,15 @@ fn conclude(
     report: &MapReport,
     was_interrupted: bool,
     shown: io::Result<()>,
-    printer: Printer,
 ) -> Result<ExitCode, Error> {
-    if let Some(failure) = &report.failure {
-        printer.error(failure);
-    }
     match shown {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(exit::OUTPUT_GONE),
         Err(error) => Err(unwritten(error)),
-        Ok(()) if was_interrupted => Ok(ExitCode::INTERRUPTED),
-        Ok(()) if report.failure.is_some() => Ok(ExitCode::USAGE),
-        Ok(()) => Ok(ExitCode(report.counts.exit_code())),
+        Ok(()) => Ok(match &report.failure {
+            Some(failure) => failure.exit_code(),
+            None if was_interrupted => ExitCode::INTERRUPTED,
+            None => ExitCode(report.counts.exit_code()),
+        }),
     }
 }
 

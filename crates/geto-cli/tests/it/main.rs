@@ -19,6 +19,7 @@ mod hosts;
 mod hosts_check;
 mod map;
 mod map_faults;
+mod map_log;
 mod output;
 mod prompt;
 mod queue;

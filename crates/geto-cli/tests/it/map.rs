@@ -151,12 +151,49 @@ fn files_come_home_where_into_says_and_replace_nothing() {
     let read = |name: &str| fs_err::read_to_string(pair.world.env.cwd().join(name)).unwrap();
     assert_eq!((read("res/a/result"), read("res/b/result")), ("x/a.txt\n".into(), "b\n".into()));
     // Both claim one path: one of them is not placed, and what came first stays.
-    let ran = pair
-        .world
-        .geto(&["map", "--into", "res/c", "-j1", "-H", "a", "-c", script, ":::", "1", "2"]);
+    let line = ["-j1", "-H", "a", "--into", "res/c", "-c", script, ":::", "1", "2"];
+    let ran = pair.world.geto(&[&["map"], &line[..]].concat());
     assert_eq!(ran.code(), 1, "{ran:?}");
     assert!(ran.stderr.contains("there is already `result`"), "{ran:?}");
     assert_eq!(read("res/c/result"), "1\n");
+    pair.assert_clean();
+}
+
+#[test]
+fn two_tasks_that_claim_one_path_are_an_error_whatever_may_be_replaced() {
+    let pair = Pair::start();
+    let read = |name: &str| fs_err::read_to_string(pair.world.env.cwd().join(name)).unwrap();
+    pair.world.env.file("res/one/result", "old");
+    fs_err::os::unix::fs::symlink("one", pair.world.env.cwd().join("res/two")).unwrap();
+    // The second leaves another file besides, and goes there by another name.
+    let script = "mkdir sub; echo $1 >result; echo $1 >sub/$1";
+    let line = ["map", "-j1", "-H", "a", "--overwrite", "--into", "res/{}", "-c", script];
+    let ran = pair.world.geto(&[&line[..], &[":::", "one", "two"]].concat());
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("there is already `result` of task 1 (the script"), "{ran:?}");
+    assert_eq!(read("res/one/result"), "one\n");
+    let names = crate::support::names(&pair.world.env.cwd().join("res/one"));
+    assert_eq!(names, ["result", "sub", "sub/one"], "{ran:?}");
+    pair.assert_clean();
+}
+
+#[test]
+fn what_a_failed_attempt_left_is_replaced_by_the_next_one() {
+    let pair = Pair::start();
+    let failed = pair.world.env.cwd().join("failed");
+    let script =
+        format!("mkdir {} 2>/dev/null && r=1 || r=0; echo $r >left; exit $r", failed.display());
+    for overwrite in [&[][..], &["--overwrite"]] {
+        let line = [&["map", "--retries", "1", "--into", "res"], overwrite].concat();
+        let ran = pair.world.geto(&[&line, &["-c", &script, ":::", "x"][..]].concat());
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        let left = pair.world.env.cwd().join("res/left");
+        assert_eq!(fs_err::read_to_string(&left).unwrap(), "0\n", "{ran:?}");
+        fs_err::remove_dir(&failed).unwrap();
+        if overwrite.is_empty() {
+            fs_err::remove_file(left).unwrap();
+        }
+    }
     pair.assert_clean();
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::places::{Location, Worker};
 use super::{Follow, Make, MapEvent, MapOrder, MapPlace, Tried};
+use crate::results::Claims;
 use crate::run::{Batch, Event, Results};
 use crate::{Error, ErrorKind, Fleet, Outcome};
 
@@ -21,6 +22,8 @@ pub(super) struct Shared<'a, J> {
     pub(super) overwrite: bool,
     pub(super) told: mpsc::UnboundedSender<(Attempt, Told)>,
     pub(super) lease: std::time::Duration,
+    /// Of paths that results go to, where two tasks could have the same one.
+    pub(super) claims: Option<Claims>,
 }
 
 /// What the plan is told of an attempt while it is under way.
@@ -125,9 +128,14 @@ impl<J: Sync> Shared<'_, J> {
         }
         attach.cancel = cancel;
         let lease = self.lease;
-        attach.batch = Some(Batch { warm: worker.warm.clone(), lease, tag: None });
+        attach.batch = Some(self.batch(attempt, worker, None));
         let attach = attach.reconnect(lease + LEASE_MARGIN);
         attach.follow(|event| self.hear(attempt, job, place, event)).await
+    }
+
+    fn batch(&self, attempt: Attempt, worker: &Worker, tag: Option<String>) -> Batch {
+        let claims = self.claims.clone().map(|claims| (claims, attempt.sequence));
+        Batch { warm: worker.warm.clone(), lease: self.lease, tag, claims }
     }
 
     fn hear(&self, attempt: Attempt, job: &J, place: MapPlace<'_>, event: Event) {
@@ -169,7 +177,7 @@ impl<J: Sync> Shared<'_, J> {
         run.transport = Some(connected?);
         run.cancel = cancel;
         let lease = self.lease;
-        run.batch = Some(Batch { warm: worker.warm.clone(), lease, tag: order.tag });
+        run.batch = Some(self.batch(attempt, worker, order.tag));
         run.reconnect = lease + LEASE_MARGIN;
         run.into = order.into;
         run.patience = Patience::AtMost(std::time::Duration::ZERO);
@@ -200,7 +208,7 @@ fn verdict(result: &Result<Results, Error>) -> Verdict {
             ErrorKind::Cancelled => Verdict::Ended(End::Cancelled),
             ErrorKind::Usage | ErrorKind::Local => Verdict::NotStarted(Blame::Task),
             // It ran, and what it left is on its host: to run it again would be to run it twice.
-            ErrorKind::Results => Verdict::Ended(End::Failed(None)),
+            ErrorKind::Results => Verdict::Ended(End::Kept),
             ErrorKind::Lost => Verdict::Silent,
         },
     }

@@ -11,6 +11,8 @@
 
 mod attempt;
 mod feed;
+mod forget;
+mod handles;
 mod places;
 mod runner;
 
@@ -45,6 +47,7 @@ pub fn content_key(key: key::Key, task: &Task) -> Result<key::Key, Error> {
 
 type Jobs<J> = Box<dyn Iterator<Item = Result<(u64, J), Error>> + Send>;
 type Make<'a, J> = Box<dyn Fn(&J, &MapPlace<'_>) -> Result<MapOrder, Error> + Send + Sync + 'a>;
+type Keep = Box<dyn FnMut() -> Result<(), Error> + Send>;
 type Follow<'a, J> = Box<dyn FnMut(MapEvent<'_, J>) + Send + 'a>;
 
 /// Where and as what a job is about to run.
@@ -127,12 +130,16 @@ pub enum MapEvent<'e, J> {
         /// What was tried.
         tried: &'e Tried,
     },
-    /// A job is done with. Its host forgets it, and removes what it holds of it, once this was told.
+    /// A job is done with. Its host forgets it, and removes what it holds of it, once this was told
+    /// and [kept](Map::keep_told).
     Done(&'e MapDone<'e, J>),
     /// What [`Interrupter::interrupt`] does.
     Interrupted(Interruption),
     /// No more jobs are started.
     Stopped(StopReason),
+    /// Nor are they for this reason: no more of them can be read, or what was told of them can't be
+    /// [kept](Map::keep_told). Told once; [`MapReport::failure`] is the same.
+    Failed(&'e Error),
     /// A moment has passed: counts and hosts, for who shows them.
     Progress {
         /// How many jobs came to what.
@@ -204,7 +211,7 @@ pub struct MapReport {
     pub time: Duration,
     /// Why no more jobs were started, if it is not that there were none.
     pub stopped: Option<StopReason>,
-    /// Why no more jobs could be read.
+    /// Why no more jobs could be read, or what was told of them not be kept.
     pub failure: Option<Error>,
 }
 
@@ -232,6 +239,7 @@ pub struct Map<'a, J> {
     overwrite: bool,
     keep: bool,
     follow: Option<Follow<'a, J>>,
+    kept: Option<Keep>,
     interrupts: watch::Sender<u32>,
 }
 
@@ -266,6 +274,7 @@ impl<'a, J: Send + Sync + 'static> Map<'a, J> {
             overwrite: false,
             keep: false,
             follow: None,
+            kept: None,
             interrupts: watch::channel(0).0,
         }
     }
@@ -295,8 +304,9 @@ impl<'a, J: Send + Sync + 'static> Map<'a, J> {
         self
     }
 
-    /// Whether files in the directories of [`MapOrder::into`] may be replaced; false by default.
-    /// Of two jobs that leave the same path there, the last one's stays then.
+    /// Whether files in the directories of [`MapOrder::into`] may be replaced that were there before;
+    /// false by default. Of two jobs that leave the same path there, the second always fails with an
+    /// error of kind [`Results`](crate::ErrorKind::Results), before any of its files is put there.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
@@ -312,6 +322,15 @@ impl<'a, J: Send + Sync + 'static> Map<'a, J> {
     /// time, and holds up all of them while it runs.
     pub fn follow(mut self, follow: impl FnMut(MapEvent<'_, J>) + Send + 'a) -> Self {
         self.follow = Some(Box::new(follow));
+        self
+    }
+
+    /// Has `keep` called to keep what was told of jobs that are [done](MapEvent::Done), as by a sync of
+    /// a log: on a thread that may wait for a disk, once for all that was told since the last call. A
+    /// host forgets a task only after a call that began later than that was told, and succeeded. When
+    /// one fails, no more jobs are started, and it is tried again with those that end after that.
+    pub fn keep_told(mut self, keep: impl FnMut() -> Result<(), Error> + Send + 'static) -> Self {
+        self.kept = Some(Box::new(keep));
         self
     }
 

@@ -1,10 +1,10 @@
 //! The loop: events of attempts go into the plan, decisions come out of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::{AbortHandle, Aborted, BoxFuture, abortable};
+use futures_util::future::{Aborted, BoxFuture, abortable};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use geto_core::map::plan::{
     Attempt, Decision, Fate, Health, HostId, Interruption, Plan, StopReason,
@@ -15,8 +15,11 @@ use tokio::time::Instant;
 
 use super::attempt::{Ended, Shared, Told, Verdict};
 use super::feed::Feed;
+use super::forget::{Forgetting, Home, HomePlace};
+use super::handles::{Handle, Handles};
 use super::places::{Location, Worker, greet};
 use super::{Map, MapDone, MapEvent, MapHost, MapReport, Tried};
+use crate::results::Claims;
 use crate::{Error, ErrorKind, Removal};
 
 /// How often it is told how far all has come.
@@ -31,7 +34,7 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
         return Err(Error::new(ErrorKind::Usage, "there are no hosts to run on"));
     }
     let (told, hear) = mpsc::unbounded_channel();
-    let lease = map.policy.lease;
+    let (lease, retries) = (map.policy.lease, map.policy.retries);
     let mut plan = Plan::new(map.policy);
     if let Some(total) = map.total {
         plan.set_total(total);
@@ -54,6 +57,8 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
         overwrite: map.overwrite,
         told,
         lease,
+        // Otherwise nothing is replaced that stands there, whoever left it.
+        claims: (map.overwrite || retries > 0).then(Claims::default),
     };
     let runner = Runner {
         shared: &shared,
@@ -63,9 +68,10 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
         running: FuturesUnordered::new(),
         greetings: FuturesUnordered::new(),
         removals: FuturesUnordered::new(),
-        handles: HashMap::new(),
+        handles: Handles::default(),
         tries: HashMap::new(),
         leaving: Vec::new(),
+        forgetting: Forgetting::new(map.kept),
         hear,
         interrupts,
         slots_each: map.slots_each,
@@ -88,12 +94,13 @@ struct Runner<'s, 'a, J> {
     greetings: FuturesUnordered<BoxFuture<'s, (HostId, Greeting)>>,
     removals: FuturesUnordered<Removing<'s>>,
     /// How attempts that are under way are ended and left.
-    handles: HashMap<Attempt, Handle>,
+    handles: Handles,
     /// The last attempt at each job that is not done with.
     tries: HashMap<u64, (Attempt, Tried)>,
     /// Sessions whose task is over. Their hosts forget it, and they are used again, once it is clear
     /// what came of it and whoever follows has heard it.
     leaving: Vec<Leaving>,
+    forgetting: Forgetting,
     hear: mpsc::UnboundedReceiver<(Attempt, Told)>,
     interrupts: watch::Receiver<u32>,
     slots_each: u32,
@@ -112,11 +119,6 @@ struct Leaving {
     elsewhere: Option<Host>,
 }
 
-struct Handle {
-    cancel: watch::Sender<bool>,
-    abort: AbortHandle,
-}
-
 impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     async fn run(mut self, unasked: Vec<HostId>) -> Result<MapReport, Error> {
         unasked.into_iter().for_each(|host| self.greet(host));
@@ -130,7 +132,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
                     self.start(attempt);
                 }
                 Decision::Kill(attempt) => {
-                    if let Some(handle) = self.handles.get(&attempt) {
+                    if let Some(handle) = self.handles.get(attempt) {
                         handle.cancel.send_replace(true);
                     }
                 }
@@ -147,10 +149,12 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             }
         }
         self.stopped();
-        self.let_go().await;
         self.finish().await;
         let (hosts, counts) = (self.hosts(), self.plan.counts());
-        let failure = self.failure.take().or_else(|| self.feed.failure());
+        if let Some(failure) = self.feed.failure() {
+            self.fail(failure);
+        }
+        let failure = self.failure.take();
         let (time, stopped) = (self.begun.elapsed(), self.plan.stopped());
         Ok(MapReport { counts, hosts, time, stopped, failure })
     }
@@ -173,6 +177,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             Some((attempt, told)) = self.hear.recv() => self.hear(attempt, told),
             Some((host, greeting)) = self.greetings.next() => self.greeted(host, greeting),
             Some(errors) = self.removals.next() => self.removed(errors),
+            kept = self.forgetting.kept() => self.kept(kept).await,
             Ok(()) = self.interrupts.changed() => {
                 let step = self.plan.interrupt(self.begun.elapsed());
                 self.shared.tell(MapEvent::Interrupted(step));
@@ -182,8 +187,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             }
             () = self.feed.wait() => {
                 if let Some(failure) = self.feed.failure() {
-                    self.failure = Some(failure);
-                    self.plan.stop();
+                    self.fail(failure);
                 }
             }
             () = due => {}
@@ -194,11 +198,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     fn start(&mut self, attempt: Attempt) {
         let Some(job) = self.plan.task(attempt.sequence).map(Arc::clone) else { return };
         // One that was silent until its lease was over runs no more.
-        let given_up: Vec<_> = (self.handles.keys().copied())
-            .filter(|other| other.sequence == attempt.sequence)
-            .filter(|other| !self.plan.is_live(*other))
-            .collect();
-        given_up.into_iter().for_each(|other| self.forget(other));
+        self.forget_dead(attempt.sequence);
         let (cancel, _) = watch::channel(false);
         let (running, abort) = abortable(self.shared.attempt(attempt, job, cancel.clone()));
         self.handles.insert(attempt, Handle { cancel, abort });
@@ -207,8 +207,24 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
 
     /// Follows an attempt no further.
     fn forget(&mut self, attempt: Attempt) {
-        if let Some(handle) = self.handles.remove(&attempt) {
+        if let Some(handle) = self.handles.remove(attempt) {
             handle.abort.abort();
+        }
+    }
+
+    /// Follows those attempts at a job no further of which the plan expects nothing.
+    fn forget_dead(&mut self, sequence: u64) {
+        let of_job = self.handles.of_job(sequence);
+        let dead: Vec<_> = of_job.filter(|attempt| !self.plan.is_live(*attempt)).collect();
+        dead.into_iter().for_each(|attempt| self.forget(attempt));
+    }
+
+    /// No more jobs are started, for this reason.
+    fn fail(&mut self, error: Error) {
+        self.plan.stop();
+        if self.failure.is_none() {
+            self.shared.tell(MapEvent::Failed(&error));
+            self.failure = Some(error);
         }
     }
 
@@ -224,7 +240,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     fn ended(&mut self, ended: Ended) {
         let Ended { attempt, verdict, tried, worker, elsewhere } = ended;
         let now = self.begun.elapsed();
-        if self.handles.remove(&attempt).is_none() {
+        if self.handles.remove(attempt).is_none() {
             return;
         }
         // What was told before its end.
@@ -251,44 +267,80 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
         let tried = tried.as_ref().map(|(_, tried)| tried);
         let host = &self.shared.location(attempt).host.name;
         self.shared.tell(MapEvent::Done(&MapDone { sequence, job, fate, host, tried }));
-        let others: Vec<_> = (self.handles.keys().copied())
-            .filter(|other| other.sequence == sequence && !self.plan.is_live(*other))
-            .collect();
-        others.into_iter().for_each(|other| self.forget(other));
+        self.forgetting.told();
+        self.forget_dead(sequence);
     }
 
-    /// Lets hosts forget the tasks that are over, and their sessions take others.
+    /// Lets sessions of tasks that are over take others, and hosts forget the tasks.
     async fn let_go(&mut self) {
+        let mut homes = Vec::new();
         for leaving in std::mem::take(&mut self.leaving) {
-            let Leaving { attempt, home: mut id, mut worker, elsewhere } = leaving;
-            if let Some((_, tried)) = self.tries.get(&attempt.sequence)
-                && let Some(job) = self.plan.task(attempt.sequence)
-            {
-                self.shared.tell(MapEvent::Repeated { job, tried });
+            let Leaving { attempt, home, worker, elsewhere } = leaving;
+            let place = match elsewhere {
+                Some(host) => HomePlace::Elsewhere(Box::new(host)),
+                None => HomePlace::Planned(attempt.host),
+            };
+            let home = home.map(|id| Home { place, id });
+            if let Some(job) = self.plan.task(attempt.sequence) {
+                if let Some((_, tried)) = self.tries.get(&attempt.sequence) {
+                    self.shared.tell(MapEvent::Repeated { job, tried });
+                }
+                homes.extend(home);
+            } else {
+                // Of a second copy nobody asks any more.
+                self.tries.remove(&attempt.sequence);
+                homes.extend(home.and_then(|home| self.forgetting.add(home)));
             }
             let location = self.shared.location(attempt);
-            if let Some(host) = elsewhere
-                && let Some(id) = id.take()
-            {
-                let fleet = self.shared.fleet;
-                self.removals.push(Box::pin(async move {
-                    let removed = fleet.remove_all(&host, &[id], Removal::Ended).await;
-                    removed.into_iter().filter_map(Result::err).collect()
-                }));
+            if !location.give(worker) {
+                self.remove_anew(location);
             }
-            let Some(session) = worker.warm.take() else {
-                worker.removing.extend(id);
-                let (fleet, host) = (self.shared.fleet, &location.host);
-                self.removals.push(Box::pin(async move { worker.finish(fleet, host).await }));
-                continue;
-            };
-            worker.warm.put(session);
-            // All that it was asked before has been answered.
-            worker.removing.clear();
-            if let Some(id) = id {
-                worker.remove(id).await;
+        }
+        self.forget_homes(homes).await;
+        self.forgetting.begin();
+    }
+
+    /// Lets hosts forget tasks.
+    async fn forget_homes(&mut self, homes: Vec<Home>) {
+        let mut hosts = BTreeSet::new();
+        for Home { place, id } in homes {
+            match place {
+                HomePlace::Planned(host) => {
+                    hosts.insert(host);
+                    if let Some(location) = self.shared.locations.get(host.index()) {
+                        location.may_forget([id]);
+                    }
+                }
+                HomePlace::Elsewhere(host) => {
+                    let fleet = self.shared.fleet;
+                    self.removals.push(Box::pin(async move {
+                        let removed = fleet.remove_all(&host, &[id], Removal::Ended).await;
+                        removed.into_iter().filter_map(Result::err).collect()
+                    }));
+                }
             }
-            location.give(worker);
+        }
+        for host in hosts {
+            if let Some(location) = self.shared.locations.get(host.index()) {
+                location.remove().await;
+            }
+        }
+    }
+
+    /// What was told is kept, or can't be.
+    async fn kept(&mut self, kept: Result<Vec<Home>, Error>) {
+        match kept {
+            Ok(homes) => self.forget_homes(homes).await,
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Has a host remove what none of its sessions was told.
+    fn remove_anew(&self, location: &'s Location) {
+        let ids = location.take_forgettable();
+        if !ids.is_empty() {
+            let fleet = self.shared.fleet;
+            self.removals.push(Box::pin(async move { location.remove_anew(fleet, ids).await }));
         }
     }
 
@@ -296,7 +348,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
         let Some(location) = self.shared.locations.get(host.index()) else { return };
         let fleet = self.shared.fleet;
         self.greetings
-            .push(Box::pin(async move { (host, Box::pin(greet(fleet, &location.host)).await) }));
+            .push(Box::pin(async move { (host, Box::pin(greet(fleet, location)).await) }));
     }
 
     fn greeted(&mut self, host: HostId, greeting: Greeting) {
@@ -346,18 +398,28 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     }
 
     fn progress(&self) {
+        let locations = self.shared.locations.iter();
+        locations.filter(|location| location.is_overdue()).for_each(|l| self.remove_anew(l));
         let (counts, hosts) = (self.plan.counts(), self.hosts());
         self.shared.tell(MapEvent::Progress { counts, hosts: &hosts });
     }
 
     /// Waits until hosts have removed what they were told to.
     async fn finish(&mut self) {
-        for location in &self.shared.locations {
-            for worker in location.take_all() {
-                let fleet = self.shared.fleet;
-                self.removals
-                    .push(Box::pin(async move { worker.finish(fleet, &location.host).await }));
+        self.let_go().await;
+        // There may be room on a disk again that there was not.
+        for _ in 0..2 {
+            while self.forgetting.is_keeping() {
+                let kept = self.forgetting.kept().await;
+                self.kept(kept).await;
+                self.forgetting.begin();
             }
+            self.forgetting.again();
+            self.forgetting.begin();
+        }
+        for location in &self.shared.locations {
+            let fleet = self.shared.fleet;
+            self.removals.push(Box::pin(async move { location.finish(fleet).await }));
         }
         let all = async {
             while let Some(errors) = self.removals.next().await {

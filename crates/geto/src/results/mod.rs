@@ -1,13 +1,15 @@
 //! Results on their way home: unpacked aside, synced, then put where the user wants them.
 
 mod archive;
+mod claims;
 mod place;
 mod sync;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
-pub(crate) use place::place;
+pub(crate) use claims::{Claim, Claims};
+pub(crate) use place::{Replaced, place};
 pub(crate) use sync::{sync_tree, walk};
 pub(crate) use unpack::unpack;
 

@@ -1,8 +1,9 @@
 //! Moving what was unpacked to where the user wants it.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{Metadata, Permissions};
-use std::io;
+use std::io::{self, BufRead as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -14,6 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::archive::Cause;
+use super::claims::{Claim, Claimed};
 use super::sync_tree;
 use crate::text::printable;
 use crate::{Error, ErrorKind};
@@ -23,16 +25,26 @@ const CONFLICTS_SHOWN: usize = 20;
 
 /// Moves all that stands in `from` into the directory `to`, which is made when it is missing.
 ///
-/// Directories that are in both are merged. Nothing in `to` is replaced, unless `overwrite` says
-/// that files may be. A file appears at its place whole or not at all, also on another file system.
+/// Directories that are in both are merged. Nothing in `to` is replaced but what `replaced` says. A file appears at its place whole or not at all, also on another file system.
 /// No symlink below `to` is followed. At the end `from` is gone.
 ///
 /// # Errors
 /// Of kind [`Results`](ErrorKind::Results). When something is in the way that was there before the
 /// call, nothing has been moved; after any other error some may have been, and the rest is still
 /// in `from`.
-pub(crate) fn place(from: &Path, to: &Path, overwrite: bool) -> Result<(), Error> {
-    Placing { to, overwrite, way: Way::Rename }.place(from)
+pub(crate) fn place(from: &Path, to: &Path, replaced: &Replaced) -> Result<(), Error> {
+    Placing { to, replaced, way: Way::Rename }.place(from)
+}
+
+/// What may be replaced where files go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Replaced {
+    /// Files may be.
+    pub(crate) overwrite: bool,
+    /// Files that are what comes may be: they came from the same task.
+    pub(crate) same: bool,
+    /// Who else may have left some there.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// The first way to try. The next one is taken where a file system can't do it.
@@ -49,7 +61,7 @@ pub(super) enum Way {
 
 pub(super) struct Placing<'a> {
     pub(super) to: &'a Path,
-    pub(super) overwrite: bool,
+    pub(super) replaced: &'a Replaced,
     pub(super) way: Way,
 }
 
@@ -59,6 +71,8 @@ struct Conflicts {
     more: usize,
     /// Whether replacing files would do.
     replaceable: bool,
+    /// What is to be replaced although not all is.
+    ours: HashSet<PathBuf>,
     /// Directories that were opened to look into them, and their modes.
     opened: Vec<(PathBuf, u32)>,
 }
@@ -74,7 +88,20 @@ impl Placing<'_> {
             .and_then(|()| Ok(open_directory(CWD, self.to, OFlags::empty())?))
             .map_err(failed)?;
         let mut conflicts = Conflicts { replaceable: true, ..Conflicts::default() };
-        let looked = self.look(from, &target, Path::new(""), &mut conflicts);
+        let mut claimed = self.claim(from).map_err(failed)?;
+        conflicts.ours = std::mem::take(&mut claimed.own);
+        for (path, owner) in std::mem::take(&mut claimed.taken) {
+            conflicts.add(&path, &format!(" of task {owner}"), false);
+        }
+        let looked = match conflicts.shown.is_empty() {
+            true => self.look(from, &target, Path::new(""), &mut conflicts),
+            false => Ok(()),
+        };
+        if (looked.is_err() || !conflicts.shown.is_empty())
+            && let Some(claim) = &self.replaced.claim
+        {
+            claim.unmake(claimed);
+        }
         if looked.is_err() || !conflicts.shown.is_empty() {
             for (path, mode) in conflicts.opened.iter().rev() {
                 drop(fs_err::set_permissions(path, Permissions::from_mode(*mode)));
@@ -88,7 +115,15 @@ impl Placing<'_> {
                 false => error,
             });
         }
-        self.merge(from, &target, Path::new("")).map_err(failed)
+        self.merge(from, &target, Path::new(""), &conflicts.ours).map_err(failed)
+    }
+
+    /// Claims the places of all files, if that is asked for.
+    fn claim(&self, from: &Path) -> Result<Claimed, Cause> {
+        let Some(claim) = &self.replaced.claim else { return Ok(Claimed::default()) };
+        let mut files = Vec::new();
+        files_below(from, Path::new(""), &mut files)?;
+        Ok(claim.make(&fs_err::canonicalize(self.to)?, files))
     }
 
     /// Looks for all that is in the way of what stands in `from`.
@@ -120,29 +155,41 @@ impl Placing<'_> {
                 (false, FileType::Directory) => conflicts.add(&below, " (a directory)", false),
                 (true, FileType::Symlink) => conflicts.add(&below, " (a symlink)", false),
                 (true, _) => conflicts.add(&below, " (no directory)", false),
-                (false, _) if !self.overwrite => conflicts.add(&below, "", true),
-                (false, _) => {}
+                (false, _) if self.replaced.overwrite || conflicts.ours.contains(&below) => {}
+                (false, FileType::RegularFile)
+                    if self.replaced.same && is_same(&path, target, &name)? =>
+                {
+                    conflicts.ours.insert(below);
+                }
+                (false, _) => conflicts.add(&below, "", true),
             }
         }
         Ok(())
     }
 
     /// Moves what stands in `from` into `target` and removes `from`.
-    fn merge(&self, from: &Path, target: &OwnedFd, below: &Path) -> Result<(), Cause> {
+    fn merge(
+        &self,
+        from: &Path,
+        target: &OwnedFd,
+        below: &Path,
+        ours: &HashSet<PathBuf>,
+    ) -> Result<(), Cause> {
         make_accessible(from, fs_err::symlink_metadata(from)?.mode())?;
         for name in names(from)? {
             let (path, below) = (from.join(&name), below.join(&name));
             let metadata = fs_err::symlink_metadata(&path)?;
+            let replaces = self.replaced.overwrite || ours.contains(&below);
             if !metadata.is_dir() {
-                self.put(&path, &metadata, target, &name, &below)
+                self.put(&path, &metadata, (target, &name), &below, replaces)
                     .map_err(|error| about(&below, error))?;
                 continue;
             }
-            match self.put(&path, &metadata, target, &name, &below) {
+            match self.put(&path, &metadata, (target, &name), &below, replaces) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     let target = open_directory(target, &name, OFlags::NOFOLLOW)
                         .map_err(|error| about(&below, error))?;
-                    self.merge(&path, &target, &below)?;
+                    self.merge(&path, &target, &below, ours)?;
                 }
                 put => put.map_err(|error| about(&below, error))?,
             }
@@ -156,11 +203,12 @@ impl Placing<'_> {
         &self,
         path: &Path,
         metadata: &Metadata,
-        target: &OwnedFd,
-        name: &OsStr,
+        (target, name): (&OwnedFd, &OsStr),
         below: &Path,
+        replaces: bool,
     ) -> io::Result<()> {
         let is_dir = metadata.is_dir();
+        let replaces = replaces && !is_dir;
         // Before much is copied in vain.
         if is_dir && rustix::fs::statat(target, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(Errno::EXIST.into());
@@ -173,13 +221,13 @@ impl Placing<'_> {
         };
         let moved = match self.way {
             Way::Copy => Err(Errno::XDEV),
-            _ => self.rename(CWD, path, target, name, is_dir),
+            _ => self.rename(CWD, path, (target, name), is_dir, replaces),
         };
         if let Some(directory) = directory {
             rustix::fs::fchmod(directory, mode_bits(metadata))?;
         }
         match moved {
-            Err(Errno::XDEV) => self.copy(path, target, name, below, is_dir),
+            Err(Errno::XDEV) => self.copy(path, (target, name), below, is_dir, replaces),
             moved => Ok(moved?),
         }
     }
@@ -188,11 +236,11 @@ impl Placing<'_> {
         &self,
         parent: impl AsFd,
         path: impl rustix::path::Arg + Copy,
-        target: &OwnedFd,
-        name: &OsStr,
+        (target, name): (&OwnedFd, &OsStr),
         is_dir: bool,
+        replaces: bool,
     ) -> Result<(), Errno> {
-        if self.overwrite && !is_dir {
+        if replaces {
             return rustix::fs::renameat(parent, path, target, name);
         }
         if self.way != Way::Link {
@@ -218,10 +266,10 @@ impl Placing<'_> {
     fn copy(
         &self,
         path: &Path,
-        target: &OwnedFd,
-        name: &OsStr,
+        (target, name): (&OwnedFd, &OsStr),
         below: &Path,
         is_dir: bool,
+        replaces: bool,
     ) -> io::Result<()> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -232,7 +280,7 @@ impl Placing<'_> {
                 true => sync_tree(&aside),
                 false => Ok(()),
             })
-            .and_then(|()| Ok(self.rename(target, &*hidden, target, name, is_dir)?));
+            .and_then(|()| Ok(self.rename(target, &*hidden, (target, name), is_dir, replaces)?));
         if copied.is_err() {
             drop(remove_tree(&aside));
         }
@@ -256,6 +304,55 @@ impl Conflicts {
             0 => format!("there is already {names}"),
             more => format!("there is already {names} and {more} more"),
         }
+    }
+}
+
+/// All that is no directory below one.
+fn files_below(from: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), Cause> {
+    let mode = fs_err::symlink_metadata(from)?.mode();
+    let opened = make_accessible(from, mode)?;
+    for name in names(from)? {
+        let (path, below) = (from.join(&name), below.join(&name));
+        match fs_err::symlink_metadata(&path)?.is_dir() {
+            true => files_below(&path, &below, files)?,
+            false => files.push(below),
+        }
+    }
+    if opened {
+        fs_err::set_permissions(from, Permissions::from_mode(mode & 0o7777))?;
+    }
+    Ok(())
+}
+
+/// Whether a file is, byte for byte, the one of that name in `target`.
+fn is_same(path: &Path, target: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    const PIECE: usize = 64 << 10;
+    if !fs_err::symlink_metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // One that can't be read is not known to be the same.
+    let Ok(there) = rustix::fs::openat(target, name, flags, Mode::empty()) else {
+        return Ok(false);
+    };
+    let here = fs_err::File::open(path)?;
+    let there = std::fs::File::from(there);
+    if here.metadata()?.len() != there.metadata()?.len() {
+        return Ok(false);
+    }
+    let [mut here, mut there] =
+        [here.into_parts().0, there].map(|file| io::BufReader::with_capacity(PIECE, file));
+    loop {
+        let (one, other) = (here.fill_buf()?, there.fill_buf()?);
+        let length = one.len().min(other.len());
+        if one[..length] != other[..length] {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(one.len() == other.len());
+        }
+        here.consume(length);
+        there.consume(length);
     }
 }
 

@@ -190,8 +190,14 @@ impl<'a> Attach<'a> {
             Error::new(ErrorKind::Local, message).of_task(self.id).caused_by(error)
         })?;
         let store = Store::create(self.fleet.local_work_path(), self.id, self.max_results)?;
-        let destination =
-            Destination { into: self.into.take(), overwrite: self.overwrite, keep: self.keep };
+        let destination = Destination {
+            into: self.into.take(),
+            overwrite: self.overwrite,
+            keep: self.keep,
+            // Who goes on with a batch has not asked for what is there, and may find it half done.
+            again: self.batch.is_some(),
+            claims: self.batch.as_ref().and_then(|batch| batch.claims.clone()),
+        };
         let host = self.host.clone();
         let mut link = self.link(&host).await?;
         let mut execution = self.execution(&host, Some(store.replacing()));

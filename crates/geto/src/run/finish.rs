@@ -13,7 +13,7 @@ use super::files::Files;
 use super::link::Link;
 use super::store::Store;
 use super::{Event, FilesHome, Results};
-use crate::results::{self, Unpacked};
+use crate::results::{self, Claim, Claims, Replaced, Unpacked};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Outcome, TaskId};
@@ -26,6 +26,26 @@ pub(super) struct Destination {
     pub(super) into: Option<PathBuf>,
     pub(super) overwrite: bool,
     pub(super) keep: bool,
+    /// The task was started by another process, which may have put files there before.
+    pub(super) again: bool,
+    /// Where paths of all tasks of a batch are claimed, and the number of this one's job.
+    pub(super) claims: Option<(Claims, u64)>,
+}
+
+impl Destination {
+    /// What the files of a task may replace.
+    fn replaced(&self, outcome: &Outcome) -> Replaced {
+        let has_succeeded = matches!(outcome, Outcome::Exited { code: 0 });
+        let claim = self.claims.as_ref().map(|(claims, owner)| Claim {
+            claims: claims.clone(),
+            owner: *owner,
+            is_passing: !has_succeeded,
+            is_noted: self.overwrite || !has_succeeded,
+            // The second copy of a straggler is ended once the first has left what it has.
+            replaces: *outcome != Outcome::Cancelled,
+        });
+        Replaced { overwrite: self.overwrite, same: self.again, claim }
+    }
 }
 
 /// `outcome.json`.
@@ -77,7 +97,7 @@ impl Execution<'_> {
             // What came home before may be more than this, and stays.
             let store = self.store.as_ref();
             if let Some(earlier) = store.and_then(Store::earlier_of_ended).map(Path::to_owned) {
-                results.files = self.add(&earlier, files, destination).await?;
+                results.files = self.add(&earlier, files, (destination, &results.outcome)).await?;
                 results.directory = earlier;
                 self.let_go(link, ended.session, destination, &mut results).await;
                 return Ok(results);
@@ -126,17 +146,20 @@ impl Execution<'_> {
         &mut self,
         earlier: &Path,
         files: Option<Files>,
-        destination: &Destination,
+        (destination, outcome): (&Destination, &Outcome),
     ) -> Result<Option<FilesHome>, Error> {
         let (Some(Files { unpacked }), Some(store)) = (files, &mut self.store) else {
             return Ok(None);
         };
-        let (directory, overwrite) = match &destination.into {
-            Some(into) => (into.clone(), destination.overwrite),
+        let (directory, replaced) = match &destination.into {
+            Some(into) => (into.clone(), destination.replaced(outcome)),
             // The task has ended: what is there already is the same.
-            None => (earlier.join("files"), true),
+            None => {
+                let replaced = Replaced { overwrite: true, ..Replaced::default() };
+                (earlier.join("files"), replaced)
+            }
         };
-        let added = store.add_files(directory.clone(), overwrite).await;
+        let added = store.add_files(directory.clone(), replaced).await;
         added.map_err(|error| self.results_error(error))?;
         Ok(Some(FilesHome { directory, count: unpacked.files, bytes: unpacked.bytes }))
     }
@@ -275,7 +298,8 @@ impl Execution<'_> {
         let directory = match &destination.into {
             None => stored,
             Some(into) => {
-                results::place(&stored, into, destination.overwrite).map_err(|error| {
+                let replaced = destination.replaced(&results.outcome);
+                results::place(&stored, into, &replaced).map_err(|error| {
                     let advice = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
                     let hint = format!(
                         "the script {}; the files are in `{}`{advice}",

@@ -281,8 +281,13 @@ impl Run<'_> {
         let record = Record::of(self.id, self.fleet);
         let mut follow = self.follow.take().unwrap_or_else(|| Box::new(drop));
         let mut cancel = self.cancel.subscribe();
-        let destination =
-            Destination { into: self.into.take(), overwrite: self.overwrite, keep: self.keep };
+        let destination = Destination {
+            into: self.into.take(),
+            overwrite: self.overwrite,
+            keep: self.keep,
+            again: false,
+            claims: self.batch.as_ref().and_then(|batch| batch.claims.clone()),
+        };
         let transport = self.transport.take();
         let is_own = self.is_own_transport;
         let choice = Choice { fleet: self.fleet, task: self.task, patience: self.patience };

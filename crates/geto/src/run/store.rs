@@ -11,7 +11,7 @@ use fs_err::File;
 use geto_core::{Outcome, TaskId};
 
 use crate::clean::{lock_partial, partial_name, remove_tree, take_away};
-use crate::results::{self, sync_tree};
+use crate::results::{self, Replaced, sync_tree};
 use crate::{Error, ErrorKind};
 
 /// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
@@ -155,12 +155,12 @@ impl Store {
     pub(super) async fn add_files(
         &mut self,
         directory: PathBuf,
-        overwrite: bool,
+        replaced: Replaced,
     ) -> Result<(), Error> {
         let partial = self.partial();
         let add = move || {
             sync_tree(&partial.path).map_err(unwritable)?;
-            results::place(&partial.files(), &directory, overwrite)
+            results::place(&partial.files(), &directory, &replaced)
         };
         let added = tokio::task::spawn_blocking(add).await;
         added.unwrap_or_else(|panicked| Err(unwritable(io::Error::other(panicked))))

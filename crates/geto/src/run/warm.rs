@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use geto_core::TaskId;
 
+use crate::results::Claims;
 use crate::session::Session;
 
 /// Where a run finds a session that has run a task before, and leaves it for the next.
@@ -22,6 +23,8 @@ pub(crate) struct Batch {
     pub(crate) lease: Duration,
     /// What it is recognised by on its host.
     pub(crate) tag: Option<String>,
+    /// Where paths of all tasks of the batch are claimed, and the number of this one's job.
+    pub(crate) claims: Option<(Claims, u64)>,
 }
 
 /// What a run has left.
@@ -35,6 +38,11 @@ impl Warm {
     /// Takes the session that is there.
     pub(crate) fn take(&self) -> Option<Session> {
         self.with(|left| left.session.take())
+    }
+
+    /// The number of the session that is there.
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.with(|left| left.session.as_ref().map(Session::number))
     }
 
     /// Leaves one that waits for a request.

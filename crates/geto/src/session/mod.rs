@@ -4,6 +4,7 @@ mod pace;
 mod purpose;
 mod writer;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +57,7 @@ pub(crate) enum Next {
 /// One channel to the host's side.
 #[derive(Debug)]
 pub(crate) struct Session {
+    number: u64,
     host: String,
     purpose: Purpose,
     writer: Writer,
@@ -76,6 +78,9 @@ pub(crate) struct Session {
     clock: Option<(Instant, Duration)>,
 }
 
+/// How many sessions this process has opened.
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
 impl Session {
     /// Opens a channel and sends the program. The requests may follow without waiting.
     pub(crate) async fn open(
@@ -87,6 +92,7 @@ impl Session {
         let Channel { stdin, events } = transport.open(wire::loader()).await?;
         let nonce = format!("{:016x}{:016x}", random()?, random()?);
         let mut session = Self {
+            number: OPENED.fetch_add(1, Ordering::Relaxed),
             host: host.to_owned(),
             purpose,
             written_before: 0,
@@ -114,6 +120,11 @@ impl Session {
     /// The way in for requests and what follows them.
     pub(crate) fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// A number that no other session of this process has.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// What its program can do.

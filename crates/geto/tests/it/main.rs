@@ -19,6 +19,7 @@ mod kills;
 mod late;
 mod ledger;
 mod link;
+mod map;
 mod reconnect;
 mod scopes;
 mod shells;

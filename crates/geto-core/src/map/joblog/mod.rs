@@ -16,4 +16,4 @@ mod tests;
 pub use command::command_line;
 pub use entry::{Entry, HEADER, exit_and_signal};
 pub use read::{JoblogError, Reading, Warning, read};
-pub use resume::{Resume, ResumeMode};
+pub use resume::{Before, Resume, ResumeMode};

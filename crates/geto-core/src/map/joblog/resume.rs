@@ -3,7 +3,25 @@
 use std::collections::HashMap;
 
 use super::entry::Entry;
+use crate::ExitCode;
 use crate::map::key::Key;
+
+/// What a log knows of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: it is to be run.
+    New,
+    /// It is done, and not to be run again.
+    Done,
+    /// It failed, and is to be repeated.
+    Failed,
+    /// It was started, and its end or its results did not come home (exit code 123). When its host has
+    /// them, they are to be brought.
+    Kept {
+        /// Whether it is to be run again when its host does not have them.
+        repeats: bool,
+    },
+}
 
 /// Which tasks are not run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +50,7 @@ pub struct Resume {
 struct Known {
     sequence: u64,
     success: bool,
+    is_kept: bool,
 }
 
 impl Resume {
@@ -44,7 +63,8 @@ impl Resume {
     pub fn add(&mut self, entry: &Entry) {
         self.without_keys |= entry.key.is_none();
         let key = entry.key.unwrap_or_else(|| Key::of_command(entry.command.as_bytes()));
-        let new = Known { sequence: entry.sequence, success: entry.success() };
+        let is_kept = entry.exit_value == i32::from(ExitCode::LOST.0) && entry.signal == 0;
+        let new = Known { sequence: entry.sequence, success: entry.success(), is_kept };
         let first = self.first.entry(key).or_insert(new);
         if first.sequence == new.sequence {
             *first = new;
@@ -57,27 +77,32 @@ impl Resume {
         }
     }
 
-    /// Whether the next task of this key is done, and not to be run again; then one task of this
-    /// key less is known to be done. `command` is what its line in the log would say, for lines
-    /// without keys: those of GNU parallel are recognised where their text is the same.
-    pub fn skips(&mut self, key: Key, command: &str) -> bool {
-        self.takes(key) || self.without_keys && self.takes(Key::of_command(command.as_bytes()))
+    /// What is known of the next task of this key; it is forgotten then. `command` is what its line
+    /// in the log would say, for lines without keys: those of GNU parallel are recognised where their
+    /// text is the same.
+    pub fn take(&mut self, key: Key, command: &str) -> Before {
+        let known = match self.known(key) {
+            None if self.without_keys => self.known(Key::of_command(command.as_bytes())),
+            known => known,
+        };
+        let repeats = self.mode == ResumeMode::Succeeded;
+        match known {
+            None => Before::New,
+            Some(Known { is_kept: true, .. }) => Before::Kept { repeats },
+            Some(Known { success: false, .. }) if repeats => Before::Failed,
+            Some(_) => Before::Done,
+        }
     }
 
-    fn takes(&mut self, key: Key) -> bool {
-        let done = |known: &Known| known.success || self.mode == ResumeMode::Ended;
-        let Some(first) = self.first.get_mut(&key) else { return false };
-        let Some(more) = self.more.get_mut(&key) else {
-            let done = done(first);
-            self.first.remove(&key);
-            return done;
-        };
+    fn known(&mut self, key: Key) -> Option<Known> {
+        let first = self.first.get_mut(&key)?;
+        let Some(more) = self.more.get_mut(&key) else { return self.first.remove(&key) };
         // The successes go first, so that what is run again is what failed.
         let best = more.iter().position(|known| known.success && !first.success);
         if let Some(best) = best {
             std::mem::swap(first, &mut more[best]);
         }
-        let done = done(first);
+        let known = *first;
         match more.pop() {
             Some(next) => *first = next,
             None => drop(self.first.remove(&key)),
@@ -85,6 +110,6 @@ impl Resume {
         if self.more.get(&key).is_some_and(Vec::is_empty) {
             self.more.remove(&key);
         }
-        done
+        Some(known)
     }
 }

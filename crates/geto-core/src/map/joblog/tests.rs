@@ -123,7 +123,8 @@ fn what_ended_or_what_succeeded_is_skipped() {
     let skipped = |mode| {
         let mut resume = Resume::new(mode);
         log.iter().for_each(|entry| resume.add(entry));
-        ["ok", "bad", "mended", "new", "ok"].map(|value| resume.skips(key(value), ""))
+        ["ok", "bad", "mended", "new", "ok"]
+            .map(|value| resume.take(key(value), "") == Before::Done)
     };
     // The second `ok` is a task that the log doesn't know.
     assert_eq!(skipped(ResumeMode::Ended), [true, true, true, false, false]);
@@ -135,7 +136,7 @@ fn of_equal_tasks_as_many_are_skipped_as_are_done() {
     let skipped = |log: &[(u64, i32)], mode| {
         let mut resume = Resume::new(mode);
         log.iter().for_each(|(sequence, exit)| resume.add(&entry(*sequence, "x", *exit)));
-        (0..4).filter(|_| resume.skips(key("x"), "")).count()
+        (0..4).filter(|_| resume.take(key("x"), "") == Before::Done).count()
     };
     for (log, ended, succeeded) in [
         (&[(1, 0), (2, 0)][..], 2, 2),
@@ -151,16 +152,16 @@ fn of_equal_tasks_as_many_are_skipped_as_are_done() {
     // Of two equal tasks, the first found succeeded: the next is the one to repeat.
     let mut resume = Resume::new(ResumeMode::Succeeded);
     [entry(1, "x", 1), entry(2, "x", 0)].iter().for_each(|entry| resume.add(entry));
-    assert_eq!([(); 2].map(|()| resume.skips(key("x"), "")), [true, false]);
+    assert_eq!([(); 2].map(|()| resume.take(key("x"), "")), [Before::Done, Before::Failed]);
 }
 
 #[test]
 fn lines_without_keys_are_known_by_their_commands() {
     let mut resume = Resume::new(ResumeMode::Succeeded);
     read(GNU_PARALLEL, |entry| resume.add(&entry)).unwrap();
-    assert!(!resume.skips(key("x"), "sleep 5"));
-    assert!(resume.skips(key("x"), "echo 0; sh -c \"exit 0\""));
-    assert!(!resume.skips(key("x"), "echo 0; sh -c \"exit 0\""));
+    assert_eq!(resume.take(key("x"), "sleep 5"), Before::Failed);
+    assert_eq!(resume.take(key("x"), "echo 0; sh -c \"exit 0\""), Before::Done);
+    assert_eq!(resume.take(key("x"), "echo 0; sh -c \"exit 0\""), Before::New);
 }
 
 #[test]
@@ -213,5 +214,15 @@ proptest! {
     fn no_bytes_make_it_panic(log: Vec<u8>) {
         let _read = read(&*log, |_| {});
         let _read = read(&*[HEADER.as_bytes(), &log].concat(), |_| {});
+    }
+}
+
+#[test]
+fn what_may_still_be_on_its_host_is_looked_for_there() {
+    for (mode, repeats) in [(ResumeMode::Ended, false), (ResumeMode::Succeeded, true)] {
+        let mut resume = Resume::new(mode);
+        resume.add(&entry(1, "x", 123));
+        assert_eq!(resume.take(key("x"), ""), Before::Kept { repeats });
+        assert_eq!(resume.take(key("x"), ""), Before::New);
     }
 }

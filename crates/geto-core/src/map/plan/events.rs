@@ -50,6 +50,7 @@ impl<T> Plan<T> {
         }
         self.settle(attempt, |plan| match end {
             End::Succeeded => plan.finish(Fate::Succeeded, attempt),
+            End::Kept => plan.finish(Fate::Failed(None), attempt),
             End::Cancelled => plan.finish(Fate::Cancelled, attempt),
             End::Failed(code) => plan.failed(code, attempt, now),
         });

@@ -117,6 +117,8 @@ pub enum End {
     Succeeded,
     /// In another way of its own: an exit code, or none for a signal or a timeout.
     Failed(Option<u8>),
+    /// In whatever way, and what it left is still on its host: to repeat it would be to run it twice.
+    Kept,
     /// Somebody ended it.
     Cancelled,
 }
@@ -155,7 +157,8 @@ pub enum Blame {
 pub enum Fate {
     /// It succeeded.
     Succeeded,
-    /// Its last attempt failed: an exit code, or none for a signal or a timeout.
+    /// Its last attempt failed: an exit code, or none for a signal, a timeout, or when its results are
+    /// still on its host.
     Failed(Option<u8>),
     /// Somebody ended it.
     Cancelled,

@@ -109,7 +109,7 @@ impl Fleet {
     }
 
     fn happen(&mut self, index: usize) {
-        let (now, what) = (self.now, self.random(20));
+        let (now, what) = (self.now, self.random(21));
         let process = &mut self.processes[index];
         let attempt = process.attempt;
         let over = match what {
@@ -131,6 +131,7 @@ impl Fleet {
             12 => self.plan.ended(attempt, End::Cancelled, now),
             13 => self.plan.ended(attempt, End::Failed(None), now),
             14 => self.plan.ended(attempt, End::Failed(Some(1)), now),
+            15 => self.plan.ended(attempt, End::Kept, now),
             _ => self.plan.ended(attempt, End::Succeeded, now),
         };
         assert!(over, "{attempt:?} is not known");

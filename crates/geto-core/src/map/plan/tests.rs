@@ -266,6 +266,15 @@ fn a_lost_task_is_lost_when_it_was_lost_too_often() {
 }
 
 #[test]
+fn a_task_whose_results_are_still_on_its_host_is_not_repeated() {
+    let mut table = table(Policy { retries: 9, ..Policy::default() }, &[1], 1);
+    let attempt = table.start();
+    table.end(attempt, End::Kept);
+    assert_eq!(table.fate(), (1, Fate::Failed(None)));
+    assert_eq!(table.next(), Decision::Over);
+}
+
+#[test]
 fn failures_are_repeated_by_their_codes() {
     let policy = Policy { retries: 2, retry_exit: "75".parse().ok(), ..Policy::default() };
     let fates = |policy: &Policy, ends: &[End]| {

@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::symlink;
 
-use super::super::place::{Placing, Way};
+use super::super::place::{Placing, Replaced, Way};
+use super::super::{Claim, Claims};
 use super::*;
 
 const WAYS: [Way; 3] = [Way::Rename, Way::Link, Way::Copy];
@@ -18,7 +19,8 @@ fn made(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn place(way: Way, from: &Path, to: &Path, overwrite: bool) -> Result<(), Error> {
-    Placing { to, overwrite, way }.place(from)
+    let replaced = Replaced { overwrite, ..Replaced::default() };
+    Placing { to, replaced: &replaced, way }.place(from)
 }
 
 /// The source in a directory of its own, since it is gone in the end.
@@ -97,7 +99,7 @@ fn another_file_system_is_copied_to() {
     let (_dir, from) = source();
     let expected = listing(&from).len();
     let target = memory.path().join("target");
-    super::super::place(&from, &target, false).unwrap();
+    super::super::place(&from, &target, &Replaced::default()).unwrap();
     assert_eq!(listing(&target).len(), expected);
     assert!(!from.exists());
     assert!(listing(&target).iter().all(|seen| !seen.name.ends_with(b".part")));
@@ -111,4 +113,56 @@ fn a_target_that_can_not_be_written_to_is_an_error_and_takes_nothing() {
         place(Way::Rename, from.path(), &target.path().join("file/sub"), false).unwrap_err();
     assert!(error.to_string().starts_with("failed to put the files into"), "{error}");
     assert_eq!(listing(from.path()).len(), 1);
+}
+
+#[test]
+fn what_another_task_has_claimed_is_not_replaced() {
+    let target = tempfile::tempdir().unwrap();
+    let to = target.path();
+    let claims = Claims::default();
+    let put = |owner, is_passing, replaces, overwrite, files: &[(&str, &str)]| {
+        let from = made(files);
+        let claim = Claim {
+            claims: claims.clone(),
+            owner,
+            is_passing,
+            is_noted: overwrite || is_passing,
+            replaces,
+        };
+        let replaced = Replaced { overwrite, same: false, claim: Some(claim) };
+        let placing = Placing { to, replaced: &replaced, way: Way::Rename };
+        placing.place(from.path()).map_err(|error| {
+            std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()
+        })
+    };
+    fs_err::write(to.join("old"), "old").unwrap();
+    put(1, false, true, true, &[("d/x", "1"), ("old", "1")]).unwrap();
+    let error = put(2, false, true, true, &[("d/x", "2"), ("y", "2"), ("old", "2")]).unwrap_err();
+    assert_eq!(error, "there is already `d/x` of task 1, `old` of task 1");
+    assert!(!to.join("y").exists());
+    // An attempt that failed leaves its claims to the next, but not to one that was ended.
+    put(3, true, true, false, &[("z", "3")]).unwrap();
+    assert_eq!(put(3, true, false, false, &[("z", "!")]).unwrap_err(), "there is already `z`");
+    put(3, false, true, false, &[("z", "4")]).unwrap();
+    assert_eq!(put(3, false, true, false, &[("z", "!")]).unwrap_err(), "there is already `z`");
+    // What nobody left is nobody's, also after a failure.
+    fs_err::write(to.join("theirs"), "").unwrap();
+    for _ in 0..2 {
+        let error = put(4, true, true, false, &[("theirs", "4")]).unwrap_err();
+        assert_eq!(error, "there is already `theirs`");
+    }
+    let listing = ["d/x", "old", "z"].map(|name| fs_err::read_to_string(to.join(name)).unwrap());
+    assert_eq!(listing, ["1", "1", "4"]);
+}
+
+#[test]
+fn what_is_the_same_is_not_in_the_way_of_who_comes_again() {
+    let target = made(&[("same", "x"), ("other", "x"), ("d/same", "")]);
+    let replaced = Replaced { same: true, ..Replaced::default() };
+    for way in WAYS {
+        let placing = Placing { to: target.path(), replaced: &replaced, way };
+        placing.place(made(&[("same", "x"), ("d/same", "")]).path()).unwrap();
+        let error = placing.place(made(&[("same", "x"), ("other", "y")]).path()).unwrap_err();
+        assert!(format!("{error:?}").contains("there is already `other`"), "{error:?}");
+    }
 }
