@@ -74,7 +74,7 @@ fn simulate(tasks: u64) -> u64 {
                     let (sequence, number, host, slot) = event.attempt;
                     let attempt = Attempt { sequence, number, host: hosts[host], slot };
                     match event.what {
-                        What::Start => plan.started(attempt),
+                        What::Start => plan.started(attempt, now),
                         What::End => plan.ended(attempt, End::Succeeded, now),
                         What::Refuse => plan.not_started(attempt, Blame::Attempt, now),
                         What::FallSilent => plan.silent(attempt, now),

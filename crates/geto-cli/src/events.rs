@@ -1,6 +1,7 @@
 //! What happens to a task, shown as it happens.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use geto::bytes::Bytes;
@@ -291,9 +292,14 @@ pub(crate) fn line(object: &serde_json::Value) -> Bytes {
 
 /// Says how much came home and where to.
 pub(crate) fn files_line(files: &geto::FilesHome) -> String {
-    let count = match files.count {
+    files_in(files.count, files.bytes, &files.directory)
+}
+
+/// The same, of so many files of so many bytes.
+pub(crate) fn files_in(count: u64, bytes: u64, directory: &Path) -> String {
+    let count = match count {
         1 => "1 file".to_owned(),
         count => format!("{count} files"),
     };
-    format!("{count}, {} in `{}`", human_bytes(files.bytes), files.directory.display())
+    format!("{count}, {} in `{}`", human_bytes(bytes), directory.display())
 }

@@ -22,7 +22,8 @@ pub(super) const AFTER_HELP: &str = "Inputs, behind all else, as GNU parallel's:
   :::+ A B C      these, in step with the source before
   :::: FILE...    the lines of these files, `-` is stdin; ::::+ in step with the source before
 
-Replaced in ARGs, -d, -e and --into; where none occurs, the input is the last argument:
+Replaced in ARGs, -d, -e and --into, but not in scripts and the lines of -c, which have ARGs as $1,
+$2, …; where none occurs, the input is the last argument:
   {}  {.}  {/}  {//}  {/.}   the input; without extension; its last part; its directory; the
                              last part without extension
   {1}  {2/.}                 the input of this source, or this column

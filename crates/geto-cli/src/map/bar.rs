@@ -1,5 +1,7 @@
 //! How far a batch has come, on a terminal.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use geto::map::{Counts, MapHost};
@@ -16,20 +18,41 @@ const WIDTH: u64 = 30;
 /// A line for the batch and one for each host; nothing where stderr is no terminal.
 pub(super) struct Bar {
     line: Option<ProgressBar>,
+    total: Total,
     begun: Instant,
 }
 
+/// How many inputs there are, where that is known before they are read.
+#[derive(Debug, Default)]
+pub(super) struct Total {
+    /// All of them, once they are counted.
+    pub(super) count: Option<Arc<OnceLock<u64>>>,
+    /// Those that were done before.
+    pub(super) skipped: Arc<AtomicU64>,
+}
+
+impl Total {
+    fn get(&self) -> Option<u64> {
+        let count = self.count.as_ref()?.get()?;
+        Some(count.saturating_sub(self.skipped.load(Ordering::Relaxed)))
+    }
+}
+
 impl Bar {
-    pub(super) fn new(printer: Printer) -> Self {
-        let line = printer.is_talking().then(|| {
+    /// Whether there is a terminal to show it on.
+    pub(super) fn is_visible(printer: Printer) -> bool {
+        printer.is_talking() && !ProgressDrawTarget::stderr().is_hidden()
+    }
+
+    pub(super) fn new(printer: Printer, total: Total) -> Self {
+        let line = Self::is_visible(printer).then(|| {
             let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             match ProgressStyle::with_template("{msg}") {
                 Ok(style) => line.with_style(style),
                 Err(_) => line,
             }
         });
-        let line = line.filter(|line| !line.is_hidden());
-        Self { line, begun: Instant::now() }
+        Self { line, total, begun: Instant::now() }
     }
 
     pub(super) fn is_shown(&self) -> bool {
@@ -39,7 +62,9 @@ impl Bar {
     /// Shows how far it has come.
     pub(super) fn progress(&self, counts: &Counts, hosts: &[MapHost]) {
         if let Some(line) = &self.line {
-            line.set_message(text(counts, hosts, self.begun.elapsed()));
+            let mut counts = *counts;
+            counts.total = counts.total.or_else(|| self.total.get());
+            line.set_message(text(&counts, hosts, self.begun.elapsed()));
         }
     }
 
@@ -84,7 +109,12 @@ fn text(counts: &Counts, hosts: &[MapHost], time: std::time::Duration) -> String
     let mut lines = vec![parts.join("  ")];
     for host in hosts.iter().take(HOSTS_SHOWN) {
         let name = printable(host.name.as_bytes());
-        let state = if host.is_resting { "  resting" } else { "" };
+        let state = match host {
+            MapHost { is_slow: true, .. } => "  slow",
+            MapHost { is_resting: true, .. } => "  resting",
+            MapHost { is_full: true, .. } => "  full",
+            _ => "",
+        };
         lines.push(format!(
             "  {name}  {}/{} running  {} done{state}",
             host.running, host.slots, host.ended

@@ -9,6 +9,7 @@ use geto::map::{
     Fate, Interrupter, Interruption, MapDone, MapEvent, MapPlace, MapReport, StopReason, Tried,
 };
 use geto::text::printable;
+use geto::units::human_duration;
 use geto::{ErrorKind, Event, Outcome, TaskId};
 use serde_json::{Value, json};
 
@@ -72,8 +73,7 @@ impl<'a> Board<'a> {
         args: &MapArgs,
         recipe: &'a Recipe,
         log: Option<Log>,
-        printer: Printer,
-        output: Output,
+        (printer, bar, output): (Printer, Bar, Output),
         interrupter: Interrupter,
     ) -> Self {
         let show = match printer.form() {
@@ -93,8 +93,8 @@ impl<'a> Board<'a> {
             interrupter,
             live: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            bar: Bar::new(printer),
-            summary: Summary::default(),
+            bar,
+            summary: Summary::new(args.home.into.as_deref()),
             was_interrupted: false,
             broken: None,
         }
@@ -129,6 +129,13 @@ impl<'a> Board<'a> {
                         .note(&format!("no more tasks are started; {running} go on to their end"));
                 });
             }
+            MapEvent::Slow { host, rest } => {
+                let rest = human_duration(rest);
+                let text = format!(
+                    "`{host}` takes far longer for its tasks than others do, and gets none for {rest}"
+                );
+                self.say(|printer| printer.note(&text));
+            }
             MapEvent::Progress { counts, hosts } => self.bar.progress(&counts, hosts),
             _ => {}
         }
@@ -161,6 +168,12 @@ impl<'a> Board<'a> {
             Event::Stderr(bytes) => {
                 let Some([_, lines]) = &mut live.streams else { return };
                 (Stream::Stderr, lines.add(&bytes))
+            }
+            Event::Waiting { host, busy } => {
+                let reason = busy.describe(self.recipe.script().name(), &host);
+                let text =
+                    format!("task {} waits: {reason}; {} ahead", place.sequence, busy.ahead());
+                return self.detail(&text);
             }
             Event::LinkBroken { host, reason } => {
                 return self.detail(&format!("the link to `{host}` broke: {reason}"));
@@ -426,6 +439,9 @@ fn event_object(event: &MapEvent<'_, Job>) -> Option<Value> {
                 merge(&mut object, &tried_object(tried));
             }
             object
+        }
+        MapEvent::Slow { host, rest } => {
+            json!({ "event": "slow", "host": host, "rest": rest.as_secs_f64() })
         }
         MapEvent::Interrupted(step) => {
             let step = match step {

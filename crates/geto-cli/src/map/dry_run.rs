@@ -123,5 +123,6 @@ async fn described(
         })));
     }
     let host = geto::text::printable(place.host.as_bytes());
-    Ok(Bytes::from(format!("{host}\t{files} files\t{bytes} bytes\t{command}\n")))
+    let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+    Ok(Bytes::from(format!("{host}\t{files}\t{bytes} bytes\t{command}\n")))
 }

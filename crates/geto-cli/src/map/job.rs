@@ -97,6 +97,11 @@ impl Recipe {
         Ok(Self { task, words, args: rendered, is_command, env, dependencies, into })
     }
 
+    /// The script of all tasks.
+    pub(super) fn script(&self) -> &Script {
+        &self.task.script
+    }
+
     /// How many slots each task takes.
     pub(super) fn slots(&self) -> u32 {
         self.task.slots

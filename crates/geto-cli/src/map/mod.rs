@@ -9,6 +9,7 @@ mod kept;
 mod log;
 mod source;
 mod summary;
+mod unreplaced;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ use geto::map::joblog::{Before, Resume};
 use geto::map::key::Key;
 use geto::map::limit::Halt;
 use geto::map::{Interrupter, MapReport, Policy};
-use geto::{Error, ErrorKind, ExitCode, Fleet, Host};
+use geto::{Error, ErrorKind, ExitCode, Fleet, Host, ScriptBody};
 
+use self::bar::{Bar, Total};
 use self::board::Board;
 use self::dry_run::dry_run;
 use self::earlier::{Earlier, tag};
@@ -41,6 +43,15 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
     let policy = policy(args)?;
     let inputs = inputs(args)?;
     let recipe = Recipe::of(args, &inputs)?;
+    if let (Some(_), ScriptBody::Text(text)) = (&args.what.commands, recipe.script().body())
+        && let Some(hint) = unreplaced::hint(text, &inputs.columns())
+    {
+        printer.warning(&hint);
+    }
+    let count = match args.dry_run || !Bar::is_visible(printer) {
+        true => None,
+        false => source::count(args),
+    };
     let fleet = fleet(&args.connect)?;
     let opened = match args.dry_run {
         true => None,
@@ -75,7 +86,8 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
         }
         let (fleet, recipe) = (&fleet, &recipe);
         let earlier = &*earlier;
-        let batch = Batch { args, fleet, recipe, policy, log, log_file, earlier, printer };
+        let total = Total { count, skipped: Arc::clone(&skipped) };
+        let batch = Batch { args, fleet, recipe, policy, log, log_file, earlier, total, printer };
         let ended = Box::pin(batch.execute(hosts, jobs)).await;
         if !args.home.keep {
             earlier.clear(fleet, printer).await;
@@ -177,6 +189,7 @@ struct Batch<'b> {
     log: Option<Log>,
     log_file: Option<LogFile>,
     earlier: &'b Earlier,
+    total: Total,
     printer: Printer,
 }
 
@@ -186,7 +199,7 @@ impl Batch<'_> {
         hosts: Vec<Host>,
         jobs: impl Iterator<Item = Result<(u64, Job), Error>> + Send + 'static,
     ) -> Result<ExitCode, Error> {
-        let Self { args, fleet, recipe, policy, log, log_file, earlier, printer } = self;
+        let Self { args, fleet, recipe, policy, log, log_file, earlier, total, printer } = self;
         let place = log.as_ref().map(|log| log.path().to_owned());
         allow_many_connections();
         let mut map = fleet
@@ -214,7 +227,8 @@ impl Batch<'_> {
             Error::new(ErrorKind::Local, "failed to catch signals").caused_by(error)
         })?;
         let interrupter = map.interrupter();
-        let board = Board::new(args, recipe, log, printer, output.clone(), interrupter.clone());
+        let shown = (printer, Bar::new(printer, total), output.clone());
+        let board = Board::new(args, recipe, log, shown, interrupter.clone());
         let board = Arc::new(Mutex::new(board));
         let mut asked_to_end = tokio::spawn(watch(signals, interrupter, output.clone()));
         let running = {

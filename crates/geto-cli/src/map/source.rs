@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use geto::map::inputs::{Ending, Inputs, Source};
 use geto::text::printable;
@@ -56,6 +57,21 @@ pub(super) fn inputs(args: &MapArgs) -> Result<Inputs, Error> {
         }
     }
     Ok(inputs)
+}
+
+/// Begins to count the inputs, for who shows how much is left; none where they can be read only once.
+pub(super) fn count(args: &MapArgs) -> Option<Arc<OnceLock<u64>>> {
+    let files = args.sources.iter().filter(|words| words.are_files).flat_map(|words| &words.words);
+    let mut files = files.map(Path::new).chain(args.inputs.inputs.iter().map(PathBuf::as_path));
+    if files.any(|path| !path.is_file()) {
+        return None;
+    }
+    let inputs = inputs(args).ok()?;
+    let count = Arc::new(OnceLock::new());
+    let counted = Arc::clone(&count);
+    let read = move || counted.set(inputs.take_while(Result::is_ok).count() as u64).ok();
+    std::thread::Builder::new().name("geto-count".to_owned()).spawn(read).ok()?;
+    Some(count)
 }
 
 fn file(args: &MapArgs, path: &Path) -> Result<Source, Error> {

@@ -1,6 +1,7 @@
 //! What a batch came to.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use geto::ErrorKind;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use super::board::way;
 use super::job::Job;
-use crate::events::line;
+use crate::events::{files_in, line};
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer, causes};
 
@@ -30,15 +31,34 @@ pub(super) struct Summary {
     /// Those that took longest, longest first.
     slowest: Vec<(Duration, String, String)>,
     repeated: u64,
+    files: u64,
+    bytes: u64,
+    /// Where the first of them are, and whether all are there.
+    place: Option<(PathBuf, bool)>,
+    /// Where they were to go.
+    into: Option<PathBuf>,
 }
 
 impl Summary {
+    /// Makes one for results that go into that directory.
+    pub(super) fn new(into: Option<&Path>) -> Self {
+        Self { into: into.map(Path::to_owned), ..Self::default() }
+    }
+
     pub(super) fn add(&mut self, done: &MapDone<'_, Job>, label: &str) {
         if done.fate != Fate::Succeeded {
             let example = || example(done, label);
             self.failures.entry(way(done)).or_insert_with(|| (0, example())).0 += 1;
         }
         let results = done.tried.and_then(|tried| tried.result.as_ref().ok());
+        let files = results.and_then(|results| results.files.as_ref());
+        if let Some(files) = files.filter(|files| files.count > 0) {
+            self.files += files.count;
+            self.bytes += files.bytes;
+            let first = || (files.directory.clone(), true);
+            let (place, is_only) = self.place.get_or_insert_with(first);
+            *is_only &= *place == files.directory;
+        }
         let Some(time) = results.map(|results| results.run_time) else { return };
         if self.slowest.len() < SLOWEST || self.slowest.last().is_some_and(|(t, ..)| time > *t) {
             let at = self.slowest.partition_point(|(other, ..)| *other >= time);
@@ -72,6 +92,9 @@ impl Summary {
             done => format!("{done} tasks"),
         };
         printer.note(&format!("{tasks}: {}; {}", ways.join(", "), human_duration(report.time)));
+        if let Some(files) = self.files() {
+            printer.note(&files);
+        }
         for (way, (count, example)) in &self.failures {
             printer.note(&format!("{way} ({count}): {example}"));
         }
@@ -101,6 +124,20 @@ impl Summary {
         }
     }
 
+    /// The files that came home, and where they are.
+    fn files(&self) -> Option<String> {
+        let (place, is_only) = self.place.as_ref()?;
+        let directory = match (is_only, &self.into) {
+            (true, _) => place.clone(),
+            (false, Some(into)) => into.clone(),
+            (false, None) => {
+                let root = place.parent().and_then(Path::parent);
+                root.unwrap_or(place).join("<task>").join("files")
+            }
+        };
+        Some(files_in(self.files, self.bytes, &directory))
+    }
+
     fn object(&self, report: &MapReport) -> serde_json::Value {
         let counts = report.counts;
         let hosts: Vec<_> = report
@@ -117,7 +154,8 @@ impl Summary {
             self.failures.iter().map(|(way, (count, _))| (way, count)).collect();
         json!({
             "event": "summary", "tasks": counts.done(), "ok": counts.succeeded,
-            "others": failures, "repeated": self.repeated, "hosts": hosts,
+            "others": failures, "repeated": self.repeated, "files": self.files,
+            "bytes": self.bytes, "hosts": hosts,
             "time": report.time.as_secs_f64(), "efficiency": efficiency(report),
         })
     }
@@ -153,7 +191,7 @@ fn example(done: &MapDone<'_, Job>, label: &str) -> String {
 }
 
 /// The last line of a file that is not empty.
-fn last_line(path: &std::path::Path) -> Option<String> {
+fn last_line(path: &Path) -> Option<String> {
     use std::io::{Read as _, Seek as _, SeekFrom};
 
     let mut file = fs_err::File::open(path).ok()?;

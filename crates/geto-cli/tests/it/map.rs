@@ -271,7 +271,7 @@ fn a_dry_run_of_many_inputs_takes_little_memory() {
     let ran =
         pair.world.geto(&["map", "--dry-run", "-d", "data", "--", "echo", "{}", ":::", "a b", "c"]);
     assert_eq!(ran.code(), 0, "{ran:?}");
-    assert_eq!(ran.text(), "a\t1 files\t5 bytes\techo 'a b'\nb\t1 files\t5 bytes\techo c\n");
+    assert_eq!(ran.text(), "a\t1 file\t5 bytes\techo 'a b'\nb\t1 file\t5 bytes\techo c\n");
     let script = "seq 200000 | ( ulimit -v 2000000; exec \"$0\" map --dry-run -j 2 --inputs - -- echo {} ) | tail -n 1";
     let mut command = pair.world.env.command("/bin/sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_geto")]);

@@ -84,6 +84,7 @@ impl<J: Sync> Shared<'_, J> {
         attempt: Attempt,
         job: Arc<J>,
         cancel: watch::Sender<bool>,
+        patience: Patience,
     ) -> Ended {
         let mut worker = self.location(attempt).take();
         let (mut id, mut elsewhere) = (None, None);
@@ -91,7 +92,10 @@ impl<J: Sync> Shared<'_, J> {
         let result = match order {
             Err(error) => Err(error),
             Ok(mut order) => match order.takes_over.take() {
-                None => self.run(attempt, &job, order, cancel, &mut worker, &mut id).await,
+                None => {
+                    let handling = (cancel, patience);
+                    self.run(attempt, &job, order, handling, &mut worker, &mut id).await
+                }
                 Some((host, task)) => {
                     id = Some(task);
                     let host = elsewhere.insert(host);
@@ -157,7 +161,7 @@ impl<J: Sync> Shared<'_, J> {
         attempt: Attempt,
         job: &J,
         order: MapOrder,
-        cancel: watch::Sender<bool>,
+        (cancel, patience): (watch::Sender<bool>, Patience),
         worker: &mut Worker,
         id: &mut Option<TaskId>,
     ) -> Result<Results, Error> {
@@ -180,7 +184,7 @@ impl<J: Sync> Shared<'_, J> {
         run.batch = Some(self.batch(attempt, worker, order.tag));
         run.reconnect = lease + LEASE_MARGIN;
         run.into = order.into;
-        run.patience = Patience::AtMost(std::time::Duration::ZERO);
+        run.patience = patience;
         run.follow(|event| self.hear(attempt, job, place, event)).await
     }
 }

@@ -140,6 +140,14 @@ pub enum MapEvent<'e, J> {
     /// Nor are they for this reason: no more of them can be read, or what was told of them can't be
     /// [kept](Map::keep_told). Told once; [`MapReport::failure`] is the same.
     Failed(&'e Error),
+    /// A host takes far longer for its tasks than others do: it gets none for a while, then one that tries
+    /// it.
+    Slow {
+        /// The host's name.
+        host: &'e str,
+        /// For how long it rests.
+        rest: Duration,
+    },
     /// A moment has passed: counts and hosts, for who shows them.
     Progress {
         /// How many jobs came to what.
@@ -195,8 +203,12 @@ pub struct MapHost {
     pub ended: u64,
     /// For how long its slots were taken, all together.
     pub busy: Duration,
-    /// Whether it failed and gets no task for a while.
+    /// Whether it failed, or is slow, and gets no task for a while.
     pub is_resting: bool,
+    /// Whether others have its slots: one task waits in line there.
+    pub is_full: bool,
+    /// Whether it takes far longer for its tasks than others do.
+    pub is_slow: bool,
 }
 
 /// What a batch came to.

@@ -9,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use geto_core::map::plan::{
     Attempt, Decision, Fate, Health, HostId, Interruption, Plan, StopReason,
 };
+use geto_core::wire::Patience;
 use geto_core::{Host, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -24,6 +25,13 @@ use crate::{Error, ErrorKind, Removal};
 
 /// How often it is told how far all has come.
 const PROGRESS: Duration = Duration::from_millis(250);
+
+/// How long a task waits in line at a host, while others take tasks: there may be room, and then nothing
+/// left to do.
+const SHORT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same while none does: who leaves the line comes last in the next.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long it may take to remove the last tasks from their hosts.
 const REMOVAL: Duration = Duration::from_secs(60);
@@ -199,10 +207,24 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
         let Some(job) = self.plan.task(attempt.sequence).map(Arc::clone) else { return };
         // One that was silent until its lease was over runs no more.
         self.forget_dead(attempt.sequence);
+        let patience = self.patience(attempt);
         let (cancel, _) = watch::channel(false);
-        let (running, abort) = abortable(self.shared.attempt(attempt, job, cancel.clone()));
+        let (running, abort) =
+            abortable(self.shared.attempt(attempt, job, cancel.clone(), patience));
         self.handles.insert(attempt, Handle { cancel, abort });
         self.running.push(Box::pin(running));
+    }
+
+    /// How long it waits in line where others have all slots.
+    fn patience(&self, attempt: Attempt) -> Patience {
+        if !self.plan.is_in_line(attempt) {
+            return Patience::AtMost(Duration::ZERO);
+        }
+        match self.shared.locations.len() {
+            1 => Patience::Forever,
+            _ if self.plan.others_are_well(attempt.host) => Patience::AtMost(SHORT_PATIENCE),
+            _ => Patience::AtMost(LONG_PATIENCE),
+        }
     }
 
     /// Follows an attempt no further.
@@ -231,7 +253,7 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     fn hear(&mut self, attempt: Attempt, told: Told) {
         let now = self.begun.elapsed();
         match told {
-            Told::Started => self.plan.started(attempt),
+            Told::Started => self.plan.started(attempt, now),
             Told::Heard => self.plan.heard(attempt),
             Told::Silent => self.plan.silent(attempt, now),
         };
@@ -256,6 +278,11 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             // Its lease runs out, unless the plan knows already that it has.
             Verdict::Silent => self.plan.silent(attempt, now),
         };
+        while let Some((host, rest)) = self.plan.take_slow() {
+            if let Some(location) = self.shared.locations.get(host.index()) {
+                self.shared.tell(MapEvent::Slow { host: &location.host.name, rest });
+            }
+        }
         self.tries.insert(attempt.sequence, (attempt, tried));
         if verdict != Verdict::Silent {
             self.leaving.push(Leaving { attempt, home, worker, elsewhere });
@@ -393,6 +420,8 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
                 ended: view.ended,
                 busy: view.busy,
                 is_resting: matches!(view.health, Health::Resting { .. }),
+                is_full: view.health == Health::Full,
+                is_slow: view.is_slow,
             })
             .collect()
     }

@@ -71,6 +71,8 @@ pub(super) struct Progress {
     /// The last word of the request may have reached the host: it may have started the task.
     pub(super) sent: bool,
     pub(super) started: Option<SystemTime>,
+    /// The host said that it waits for a slot.
+    pub(super) waits: bool,
     pub(super) directory: Option<String>,
     pub(super) cancelled: bool,
     /// When it was started, since 1970, as the host says of a task that another session has started.

@@ -69,7 +69,7 @@ impl Execution<'_> {
                     continue;
                 }
                 // Not before it is told that the link works: while it is broken, the lease runs out.
-                _ = beat.tick(), if lease.is_some() && self.was_started() && link.is_whole() => {
+                _ = beat.tick(), if lease.is_some() && self.is_alive_there() && link.is_whole() => {
                     if let Some(until) = session.host_clock_after(lease.unwrap_or_default()) {
                         session.writer().send(format!("alive {until}\n").into_bytes()).await;
                     }
@@ -111,6 +111,10 @@ impl Execution<'_> {
     fn answer(&mut self, reply: Reply, link: &mut Link<'_>) -> Result<Option<Said>, Failure> {
         match reply {
             Reply::Boot(boot) => self.meet(boot),
+            Reply::Waiting(_) => {
+                self.progress.waits = true;
+                self.take(reply)?;
+            }
             Reply::State(state) => {
                 let said = self.found(state)?;
                 link.works(&mut self.follow);
@@ -185,6 +189,11 @@ impl Execution<'_> {
             reply => self.take(reply)?,
         }
         Ok(None)
+    }
+
+    /// Whether its host has it and reads what is said of it.
+    fn is_alive_there(&self) -> bool {
+        self.was_started() || self.progress.waits
     }
 
     fn has_started(&self) -> bool {

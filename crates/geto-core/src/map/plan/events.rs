@@ -10,7 +10,10 @@ use super::{Attempt, Blame, End, Fate, HostId, LEASE_MARGIN, Plan, StopReason};
 
 impl<T> Plan<T> {
     /// The attempt runs on its host.
-    pub fn started(&mut self, attempt: Attempt) -> bool {
+    pub fn started(&mut self, attempt: Attempt, now: Duration) -> bool {
+        if let Some(copy) = self.copy(attempt) {
+            copy.started.get_or_insert(now);
+        }
         self.heard(attempt)
     }
 
@@ -20,7 +23,7 @@ impl<T> Plan<T> {
         if let Some(lease) = copy.lease.take() {
             self.leases.remove(&(lease, attempt.sequence, attempt.number));
         }
-        self.hosts.is_well(attempt.host);
+        self.hosts.is_well(attempt.host, attempt.slot);
         true
     }
 
@@ -43,10 +46,14 @@ impl<T> Plan<T> {
     /// The attempt has ended.
     pub fn ended(&mut self, attempt: Attempt, end: End, now: Duration) -> bool {
         let Some(copy) = self.release(attempt, now) else { return false };
-        self.hosts.is_well(attempt.host);
+        self.hosts.is_well(attempt.host, attempt.slot);
         self.hosts.count_ended(attempt.host);
         if end == End::Succeeded {
-            self.stragglers.took(now.saturating_sub(copy.since));
+            let time = copy.time(now);
+            self.stragglers.took(time);
+            let fleet = (self.stragglers.usual(), self.stragglers.ended());
+            let rest = self.hosts.took(attempt, (copy.since, time), fleet, now);
+            self.slow.extend(rest.map(|rest| (attempt.host, rest)));
         }
         self.settle(attempt, |plan| match end {
             End::Succeeded => plan.finish(Fate::Succeeded, attempt),
@@ -75,12 +82,12 @@ impl<T> Plan<T> {
         let Some(copy) = self.release(attempt, now) else { return false };
         match blame {
             Blame::Host | Blame::Attempt => self.hosts.failed(attempt.host, now, copy.since),
-            Blame::Full => self.hosts.is_full(attempt.host, now),
+            Blame::Full => self.hosts.is_full(attempt.host),
             Blame::Task => {}
         }
         self.settle(attempt, |plan| match blame {
             Blame::Task => plan.finish(Fate::NotStarted, attempt),
-            Blame::Full => plan.elsewhere(Fate::NotStarted, attempt, 0, now),
+            Blame::Full => plan.again(Fate::NotStarted, attempt, now),
             Blame::Host => plan.elsewhere(Fate::NotStarted, attempt, 0, now),
             Blame::Attempt => plan.elsewhere(Fate::NotStarted, attempt, 1, now),
         });
@@ -108,8 +115,7 @@ impl<T> Plan<T> {
         true
     }
 
-    /// The host can't be reached, or has turned too slow to be given tasks: it rests, and then one
-    /// task tries it. What runs there goes on.
+    /// The host can't be reached, or is not to be given tasks: it rests, and then one task tries it. What runs there goes on.
     pub fn host_failed(&mut self, host: HostId, now: Duration) {
         self.hosts.failed(host, now, now);
         self.look_for_hosts();
@@ -117,15 +123,21 @@ impl<T> Plan<T> {
 
     /// The host was reached again: it takes tasks.
     pub fn host_is_well(&mut self, host: HostId) {
-        self.hosts.is_well(host);
+        self.hosts.is_surely_well(host);
     }
 
     /// Repeats a task on another host, if it has not had too many.
     fn elsewhere(&mut self, fate: Fate, attempt: Attempt, failures: u32, now: Duration) {
-        let is_stopped = self.stopped.is_some();
         let Some(live) = self.live.get_mut(&attempt.sequence) else { return };
         live.failed_by_hosts += failures;
         live.avoid(attempt.host);
+        self.again(fate, attempt, now);
+    }
+
+    /// Repeats a task, if it has not had too many failures of hosts.
+    fn again(&mut self, fate: Fate, attempt: Attempt, now: Duration) {
+        let is_stopped = self.stopped.is_some();
+        let Some(live) = self.live.get_mut(&attempt.sequence) else { return };
         live.last = Some((fate, attempt));
         if !live.copies.is_empty() {
             return;

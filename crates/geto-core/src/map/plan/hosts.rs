@@ -1,10 +1,11 @@
 //! The hosts of a plan: which have a free slot, and which rest.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::{Health, HostId, HostView, Rest};
+use super::speculate::SAMPLE;
+use super::{Attempt, Health, HostId, HostView, Rest};
 
 /// All hosts. What it is asked for each decision takes the logarithm of their number.
 #[derive(Debug)]
@@ -33,7 +34,22 @@ struct Host {
     load: Option<u64>,
     ended: u64,
     busy: Duration,
+    /// How long the last tasks took that succeeded, since it was well.
+    recent: VecDeque<Duration>,
+    succeeded: u64,
+    /// How often in a row it was found to be slow.
+    slow: u32,
 }
+
+/// A host is slow when each of its last so many tasks
+const SLOW_TASKS: usize = 5;
+/// took more than so many times as long as half of all tasks take at most,
+const SLOW_TIMES: u32 = 4;
+/// and longer than this: short tasks say more of the way to a host than of the host.
+const SLOW_LEAST: Duration = Duration::from_secs(1);
+
+/// Above the load of any host that has room.
+const LAST: u64 = 1 << 60;
 
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -41,7 +57,6 @@ impl Hosts {
     pub(super) fn new(mut rest: Rest) -> Self {
         // A host that fails at once and needn't rest would be tried again without end.
         rest.first = rest.first.max(SHORTEST);
-        rest.full = rest.full.max(SHORTEST);
         let (ready, resting) = (BTreeSet::new(), BTreeSet::new());
         Self { rest, hosts: Vec::new(), ready, resting, well: 0 }
     }
@@ -60,6 +75,9 @@ impl Hosts {
             load: None,
             ended: 0,
             busy: Duration::ZERO,
+            recent: VecDeque::new(),
+            succeeded: 0,
+            slow: 0,
         });
         self.well += 1;
         self.place(id);
@@ -86,6 +104,7 @@ impl Hosts {
             health: host.health,
             ended: host.ended,
             busy: host.busy,
+            is_slow: host.slow > 0,
         })
     }
 
@@ -104,12 +123,17 @@ impl Hosts {
         self.well > avoided.count()
     }
 
+    /// Whether the next task that it gets waits in line there.
+    pub(super) fn is_in_line(&self, id: HostId) -> bool {
+        self.hosts[id.index()].health == Health::Full
+    }
+
     /// Takes a slot of a host that `best` gave.
     pub(super) fn take(&mut self, id: HostId) -> u32 {
         let host = &mut self.hosts[id.index()];
         let Reverse(slot) = host.free.pop().expect("invariant: a ready host has a free slot");
         host.taken.insert(slot);
-        if host.health == Health::Tried {
+        if matches!(host.health, Health::Tried | Health::Full) {
             host.trying = Some(slot);
         }
         self.place(id);
@@ -136,12 +160,25 @@ impl Hosts {
         self.hosts[id.index()].ended += 1;
     }
 
-    /// The host did what it was asked.
-    pub(super) fn is_well(&mut self, id: HostId) {
+    /// The host did what it was asked, of the task in that slot.
+    pub(super) fn is_well(&mut self, id: HostId, slot: u32) {
+        let host = &self.hosts[id.index()];
+        // Whether there is room again, who waits in line there will know first.
+        let waits = host.health == Health::Full && host.trying.is_some_and(|tried| tried != slot);
+        // How long its tasks take is known when they have ended.
+        if !waits && host.slow == 0 {
+            self.is_surely_well(id);
+        }
+    }
+
+    /// The host takes tasks.
+    pub(super) fn is_surely_well(&mut self, id: HostId) {
         let host = &mut self.hosts[id.index()];
+        host.slow = 0;
         if host.health == Health::Well {
             return;
         }
+        host.recent.clear();
         if let Health::Resting { until } = host.health {
             self.resting.remove(&(until, id));
         }
@@ -163,22 +200,69 @@ impl Hosts {
         }
         host.failed_at = Some(now);
         host.failures += 1;
-        let doubled = 1u32.checked_shl(host.failures - 1).unwrap_or(u32::MAX);
-        let pause = self.rest.first.saturating_mul(doubled).min(self.rest.longest);
+        let pause = self.rest.after(host.failures);
         self.pause(id, now + pause);
     }
 
     /// The host has no room for what others do there.
-    pub(super) fn is_full(&mut self, id: HostId, now: Duration) {
-        if !matches!(self.hosts[id.index()].health, Health::Resting { .. }) {
-            self.pause(id, now + self.rest.full);
+    pub(super) fn is_full(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.index()];
+        match host.health {
+            Health::Well => self.well -= 1,
+            Health::Tried if host.trying.is_none() => {}
+            // One waits there already, or it will be tried later.
+            _ => return,
         }
+        host.health = Health::Full;
+        host.trying = None;
+        self.place(id);
+    }
+
+    /// A task that was given to the host at `given` took so long, and succeeded. Half of all tasks of
+    /// the batch, of which there are so many, take no longer than `usual`. Returns for how long the host
+    /// rests when it is slow.
+    pub(super) fn took(
+        &mut self,
+        attempt: Attempt,
+        (given, time): (Duration, Duration),
+        (usual, all): (Option<Duration>, u64),
+        now: Duration,
+    ) -> Option<Duration> {
+        let host = &mut self.hosts[attempt.host.index()];
+        host.succeeded += 1;
+        if host.failed_at.is_some_and(|failed| given <= failed) {
+            return None;
+        }
+        let limit = (usual? * SLOW_TIMES).max(SLOW_LEAST);
+        if host.slow > 0 {
+            // It was tried.
+            if time <= limit {
+                self.is_surely_well(attempt.host);
+                return None;
+            }
+        } else {
+            host.recent.push_back(time);
+            if host.recent.len() > SLOW_TASKS {
+                host.recent.pop_front();
+            }
+            let are_slow = host.recent.iter().all(|time| *time > limit);
+            if host.recent.len() < SLOW_TASKS || !are_slow || all - host.succeeded < SAMPLE {
+                return None;
+            }
+        }
+        host.slow += 1;
+        host.failed_at = Some(now);
+        let pause = self.rest.after(host.slow);
+        self.pause(attempt.host, now + pause);
+        Some(pause)
     }
 
     fn pause(&mut self, id: HostId, until: Duration) {
         let host = &mut self.hosts[id.index()];
-        if host.health == Health::Well {
-            self.well -= 1;
+        match host.health {
+            Health::Well => self.well -= 1,
+            Health::Resting { until } => drop(self.resting.remove(&(until, id))),
+            Health::Tried | Health::Full => {}
         }
         host.health = Health::Resting { until };
         host.trying = None;
@@ -211,11 +295,12 @@ impl Hosts {
         let host = &mut self.hosts[id.index()];
         let is_ready = match host.health {
             Health::Well => true,
-            Health::Tried => host.trying.is_none(),
+            Health::Tried | Health::Full => host.trying.is_none(),
             Health::Resting { .. } => false,
         };
         let load = (is_ready && !host.free.is_empty())
-            .then(|| ((host.taken.len() as u64) << 24) / u64::from(host.weight));
+            .then(|| ((host.taken.len() as u64) << 24) / u64::from(host.weight))
+            .map(|load| if host.health == Health::Full { load + LAST } else { load });
         if host.load == load {
             return;
         }

@@ -31,6 +31,8 @@ pub struct Plan<T> {
     pub(super) stragglers: Stragglers,
     pub(super) counts: Counts,
     pub(super) stopped: Option<StopReason>,
+    /// Hosts that were found to be slow, and for how long they rest.
+    pub(super) slow: VecDeque<(HostId, Duration)>,
     killing: bool,
     interruptions: u32,
     exhausted: bool,
@@ -55,6 +57,7 @@ impl<T> Plan<T> {
             stragglers: Stragglers::new(),
             counts: Counts::default(),
             stopped: None,
+            slow: VecDeque::new(),
             killing: false,
             interruptions: 0,
             exhausted: false,
@@ -93,6 +96,24 @@ impl<T> Plan<T> {
     pub fn is_live(&self, attempt: Attempt) -> bool {
         let live = self.live.get(&attempt.sequence);
         live.is_some_and(|live| live.copies.iter().any(|copy| copy.attempt == attempt))
+    }
+
+    /// Whether the attempt was given to a host that is full, to wait in line there until its turn comes:
+    /// any other is to come back with [`Blame::Full`](super::Blame::Full) at once.
+    pub fn is_in_line(&self, attempt: Attempt) -> bool {
+        let live = self.live.get(&attempt.sequence);
+        let copies = live.map(|live| live.copies.as_slice()).unwrap_or_default();
+        copies.iter().any(|copy| copy.attempt == attempt && copy.is_in_line)
+    }
+
+    /// A host that was found to be slow, and for how long it rests; told once each time.
+    pub fn take_slow(&mut self) -> Option<(HostId, Duration)> {
+        self.slow.pop_front()
+    }
+
+    /// Whether another host than this one takes tasks.
+    pub fn others_are_well(&self, host: HostId) -> bool {
+        self.hosts.others_are_well(&[host])
     }
 
     /// How many tasks came to what.
@@ -164,6 +185,7 @@ impl<T> Plan<T> {
     }
 
     fn start(&mut self, sequence: u64, host: HostId, now: Duration) -> Decision<T> {
+        let is_in_line = self.hosts.is_in_line(host);
         let slot = self.hosts.take(host);
         let live = self.live.get_mut(&sequence).expect("invariant: what is started is live");
         live.attempts += 1;
@@ -176,7 +198,14 @@ impl<T> Plan<T> {
                 None => self.stragglers.runs(sequence, now),
             }
         }
-        live.copies.push(Running { attempt, since: now, lease: None, killed: false });
+        live.copies.push(Running {
+            attempt,
+            since: now,
+            lease: None,
+            started: None,
+            is_in_line,
+            killed: false,
+        });
         Decision::Start(attempt)
     }
 
@@ -285,6 +314,13 @@ impl<T> Plan<T> {
 
     pub(super) fn stop_for(&mut self, reason: StopReason) {
         self.stopped.get_or_insert(reason);
+        // What waits in line would start later.
+        for copy in self.live.values_mut().flat_map(|live| &mut live.copies) {
+            if copy.is_in_line && copy.started.is_none() && !copy.killed {
+                copy.killed = true;
+                self.decided.push_back(Decision::Kill(copy.attempt));
+            }
+        }
         while let Some(sequence) = self.queue.pop_front() {
             let last = self.live.get(&sequence).and_then(|live| live.last);
             if let Some((fate, attempt)) = last {

@@ -25,7 +25,7 @@
 //!     match plan.next(now, &mut tasks) {
 //!         Decision::Start(attempt) => {
 //!             // A runner sends `plan.task(attempt.sequence)` to the host, and tells later:
-//!             plan.started(attempt);
+//!             plan.started(attempt, now);
 //!             plan.ended(attempt, End::Succeeded, now);
 //!         }
 //!         Decision::Final { task, .. } => ended.push(task),
@@ -79,6 +79,8 @@ pub enum Health {
     },
     /// It has rested: one task tries it.
     Tried,
+    /// Others have its slots: one task waits in line there.
+    Full,
 }
 
 /// A host, to be shown.
@@ -95,6 +97,8 @@ pub struct HostView {
     pub ended: u64,
     /// For how long its slots were taken, all together.
     pub busy: Duration,
+    /// Whether it takes far longer for its tasks than others do.
+    pub is_slow: bool,
 }
 
 /// One try of a task on one host.
@@ -146,7 +150,8 @@ pub enum Blame {
     /// The link broke, or sending failed, on the way to the start: it rests, and the task has one
     /// retry less (`--host-retries`).
     Attempt,
-    /// Others have all of its slots: it is asked again after a while.
+    /// Others have all of its slots: tasks go elsewhere where there is room, and one of them waits in
+    /// line there.
     Full,
     /// The task itself can't be started anywhere: a file is missing here.
     Task,

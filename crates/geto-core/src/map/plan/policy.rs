@@ -36,8 +36,6 @@ pub struct Rest {
     pub first: Duration,
     /// At most so long; 5 minutes by default.
     pub longest: Duration,
-    /// When others have all slots of it; 2 s by default.
-    pub full: Duration,
 }
 
 impl Default for Policy {
@@ -56,11 +54,15 @@ impl Default for Policy {
 
 impl Default for Rest {
     fn default() -> Self {
-        Self {
-            first: Duration::from_secs(1),
-            longest: Duration::from_secs(5 * 60),
-            full: Duration::from_secs(2),
-        }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(5 * 60) }
+    }
+}
+
+impl Rest {
+    /// How long it is after so many failures in a row, at least one.
+    pub(super) fn after(&self, failures: u32) -> Duration {
+        let doubled = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.first.saturating_mul(doubled).min(self.longest)
     }
 }
 

@@ -115,7 +115,7 @@ impl Fleet {
         let over = match what {
             0..5 => {
                 (process.started, process.ends) = (true, None);
-                self.plan.started(attempt);
+                self.plan.started(attempt, now);
                 return;
             }
             5..7 => {

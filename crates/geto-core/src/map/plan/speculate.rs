@@ -18,7 +18,7 @@ pub(super) struct Stragglers {
 const TIMES: u32 = 2;
 
 /// With fewer, nothing is known of how long tasks take.
-const SAMPLE: u64 = 3;
+pub(super) const SAMPLE: u64 = 3;
 
 impl Stragglers {
     pub(super) fn new() -> Self {
@@ -40,8 +40,13 @@ impl Stragglers {
         self.ended += 1;
     }
 
-    /// From when on the task that has run longest is a straggler, and that task.
-    pub(super) fn first(&self) -> Option<(Duration, u64)> {
+    /// How many ended whose times are known.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// How long half of all tasks took at most; none while there are too few.
+    pub(super) fn usual(&self) -> Option<Duration> {
         if self.ended < SAMPLE {
             return None;
         }
@@ -50,7 +55,12 @@ impl Stragglers {
             below += count;
             below * 2 >= self.ended
         })?;
-        let bound = Duration::from_millis(1u64 << median) * TIMES;
+        Some(Duration::from_millis(1u64 << median))
+    }
+
+    /// From when on the task that has run longest is a straggler, and that task.
+    pub(super) fn first(&self) -> Option<(Duration, u64)> {
+        let bound = self.usual()? * TIMES;
         self.single.first().map(|(since, sequence)| (*since + bound, *sequence))
     }
 

@@ -33,7 +33,19 @@ pub(super) struct Running {
     pub(super) since: Duration,
     /// When its lease is over, if nothing is heard of it.
     pub(super) lease: Option<Duration>,
+    /// When it was heard to have started.
+    pub(super) started: Option<Duration>,
+    /// It was given to a host that is full, to wait in line there.
+    pub(super) is_in_line: bool,
     pub(super) killed: bool,
+}
+
+impl Running {
+    /// How long it took up to now, without the time that it waited in line.
+    pub(super) fn time(&self, now: Duration) -> Duration {
+        let begun = self.started.filter(|_| self.is_in_line).unwrap_or(self.since);
+        now.saturating_sub(begun)
+    }
 }
 
 /// With more, there is hardly a host left to avoid them for.

@@ -179,7 +179,7 @@ fn a_host_that_fails_rests_twice_as_long_each_time() {
     }
     assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
     let attempt = table.start();
-    table.plan.started(attempt);
+    table.plan.started(attempt, table.now);
     assert_eq!(table.health(0), Health::Well);
     let other = table.start();
     table.plan.not_started(other, Blame::Host, table.now);
@@ -229,7 +229,7 @@ fn one_failure_that_many_tasks_tell_of_is_one() {
 fn a_silent_task_goes_elsewhere_only_when_its_lease_is_over() {
     let mut table = table(Policy::default(), &[1, 1], 1);
     let first = table.start();
-    table.plan.started(first);
+    table.plan.started(first, table.now);
     table.plan.silent(first, secs(100));
     assert_eq!(table.at(100).waits(), Some(430));
     assert_eq!(table.at(429).waits(), Some(430));
@@ -259,7 +259,7 @@ fn a_lost_task_is_lost_when_it_was_lost_too_often() {
     let mut table = table(Policy { host_retries: 1, ..Policy::default() }, &[1, 1], 1);
     for _ in 0..2 {
         let attempt = table.start();
-        table.plan.started(attempt);
+        table.plan.started(attempt, table.now);
         table.plan.lost(attempt, table.now);
     }
     assert_eq!(table.fate(), (1, Fate::Lost));
@@ -298,23 +298,130 @@ fn failures_are_repeated_by_their_codes() {
 fn a_task_waits_ten_seconds_for_another_host() {
     let mut table = table(Policy::default(), &[1, 1], 2);
     let [first, second] = table.starts(2).try_into().unwrap();
-    table.plan.started(second);
+    table.plan.started(second, table.now);
     table.plan.not_started(first, Blame::Attempt, secs(0));
     assert_eq!(table.at(1).waits(), Some(10));
     assert_eq!(table.at(10).start().host, first.host);
 }
 
 #[test]
-fn a_full_host_is_asked_again_and_nobody_is_to_blame() {
-    let mut table = table(Policy { host_retries: 0, ..Policy::default() }, &[1], 1);
-    for round in 0..5 {
-        let attempt = table.at(2 * round).start();
+fn one_task_waits_in_line_at_a_full_host_and_nobody_is_to_blame() {
+    let mut table = table(Policy { host_retries: 0, ..Policy::default() }, &[3], 9);
+    let [first, second, third] = table.starts(3).try_into().unwrap();
+    assert!(![first, second, third].iter().any(|attempt| table.plan.is_in_line(*attempt)));
+    table.plan.started(first, table.now);
+    for attempt in [second, third] {
         table.plan.not_started(attempt, Blame::Full, table.now);
-        assert_eq!(table.waits(), Some(2 * round + 2));
     }
-    let attempt = table.at(20).start();
-    table.end(attempt, End::Succeeded);
+    // One of them comes back at once, and waits; what the others that run there do says nothing.
+    let waits = table.start();
+    assert_eq!((waits.sequence, table.plan.is_in_line(waits)), (2, true));
+    table.end(first, End::Succeeded);
     assert_eq!(table.fate(), (1, Fate::Succeeded));
+    assert_eq!((table.waits(), table.health(0)), (None, Health::Full));
+    // Once it is let in there may be room for more.
+    table.at(7).plan.started(waits, secs(7));
+    let [third, fourth] = table.starts(2).try_into().unwrap();
+    assert_eq!((third.sequence, fourth.sequence), (3, 4));
+    assert!(!table.plan.is_in_line(third));
+    // It may lose patience, again and again.
+    table.plan.not_started(third, Blame::Full, table.now);
+    for _ in 0..5 {
+        let again = table.start();
+        assert_eq!((again.sequence, table.plan.is_in_line(again)), (3, true));
+        table.plan.not_started(again, Blame::Full, table.now);
+    }
+    let again = table.start();
+    table.plan.started(again, table.now);
+    table.end(again, End::Succeeded);
+    assert_eq!(table.fate(), (3, Fate::Succeeded));
+}
+
+#[test]
+fn a_full_host_comes_last() {
+    let mut table = table(Policy::default(), &[4, 1], 9);
+    let [first, second] = table.starts(2).try_into().unwrap();
+    assert_eq!((first.host.0, second.host.0), (0, 1));
+    table.plan.not_started(first, Blame::Full, table.now);
+    table.end(second, End::Succeeded);
+    assert_eq!(table.fate(), (2, Fate::Succeeded));
+    // The task is not kept from the one that was full, but finds room elsewhere first.
+    let again = table.start();
+    assert_eq!((again.sequence, again.host.0), (1, 1));
+    let next = table.start();
+    assert_eq!((next.sequence, next.host.0, table.plan.is_in_line(next)), (3, 0, true));
+    assert_eq!(table.waits(), None);
+    // What has not started is not started any more.
+    table.plan.interrupt(table.now);
+    assert_eq!(table.next(), Decision::Kill(next));
+    table.end(next, End::Cancelled);
+    assert_eq!(table.fate(), (3, Fate::Cancelled));
+}
+
+#[test]
+fn a_host_that_turns_slow_rests_and_is_tried_with_one_task() {
+    let mut table = table(Policy::default(), &[1, 2], 1_000);
+    // The first host takes a second for a task, the second as long as is said.
+    let mut now = 0;
+    let mut run = |table: &mut Table, slow: u64| {
+        let attempt = table.at(now).start();
+        now += if attempt.host.0 == 0 { 1 } else { slow };
+        table.at(now).end(attempt, End::Succeeded);
+        table.fate();
+        (attempt.host.0, now)
+    };
+    for _ in 0..20 {
+        run(&mut table, 3);
+    }
+    assert_eq!(table.plan.take_slow(), None);
+    let mut last = 0;
+    // Below a second host that is busy it gets every other task.
+    let first = table.start();
+    assert_eq!(first.host.0, 0);
+    for _ in 0..5 {
+        assert_eq!(table.health(1), Health::Well);
+        let (host, now) = run(&mut table, 9);
+        assert_eq!(host, 1);
+        last = now;
+    }
+    let until = secs(last + 1);
+    assert_eq!(table.plan.take_slow(), Some((HostId(1), secs(1))));
+    assert_eq!(table.health(1), Health::Resting { until });
+    assert!(table.plan.host(HostId(1)).unwrap().is_slow);
+    // One task tries it, and that it starts says nothing.
+    let tries = table.at(last + 1).start();
+    assert_eq!(tries.host.0, 1);
+    table.plan.started(tries, table.now);
+    assert_eq!(table.waits(), None);
+    table.at(last + 21).end(tries, End::Succeeded);
+    table.fate();
+    assert_eq!(table.plan.take_slow(), Some((HostId(1), secs(2))));
+    let tries = table.at(last + 23).start();
+    table.at(last + 24).end(tries, End::Succeeded);
+    table.fate();
+    assert_eq!(table.health(1), Health::Well);
+    assert_eq!(table.starts(2).iter().map(|attempt| attempt.host.0).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn short_tasks_and_a_host_alone_are_never_slow() {
+    for (slots, times) in [(&[1, 1][..], [1, 900]), (&[1], [1_000, 60_000])] {
+        let mut table = table(Policy::default(), slots, 1_000);
+        for round in 0..100 {
+            let attempts = table.starts(slots.len());
+            for attempt in attempts {
+                let time = if round < 50 {
+                    times[0]
+                } else {
+                    times[attempt.host.index().max(2 - slots.len())]
+                };
+                table.now += Duration::from_millis(time);
+                table.end(attempt, End::Succeeded);
+                table.fate();
+            }
+        }
+        assert_eq!(table.plan.take_slow(), None, "{slots:?}");
+    }
 }
 
 #[test]
