@@ -152,6 +152,10 @@ fn opened(
     mode: Option<ResumeMode>,
     printer: Printer,
 ) -> Result<FileAndResume, Box<dyn std::error::Error + Send + Sync>> {
+    // What others write to might never come to an end when it is read.
+    if path.exists() && !path.is_file() {
+        return Err("it is no regular file".into());
+    }
     let mut options = fs_err::OpenOptions::new();
     let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
     if let Err(error) = file.file().try_lock() {

@@ -257,6 +257,10 @@ fn a_log_says_what_is_not_to_be_run_again() {
     let (code, counts, _) = run(&["--resume-failed"], &["0", "3", "2", "1"]);
     assert_eq!((code, counts.as_str()), (1, "2"));
     pair.assert_clean();
+    // What has no end is not read.
+    let ran = pair.world.geto(&["map", "--log", "/dev/zero", "--", "echo", ":::", "1"]);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert!(ran.stderr.contains("it is no regular file"), "{ran:?}");
     // Another file that is given by mistake stays as it is.
     pair.world.env.file("log", "my diary\n");
     let (code, counts, said) = run(&[], &["1"]);

@@ -125,9 +125,8 @@ fn a_host_that_turns_slow_gets_no_tasks_for_a_while() {
     pair.assert_clean();
 }
 
-/// A server whose processes are all killed in the middle, and which is there again.
 #[test]
-fn tasks_of_a_server_that_is_killed_run_elsewhere() {
+fn tasks_whose_sessions_are_killed_run_once_and_leave_nothing() {
     let pair = Pair::start();
     let [a, _] = &pair.servers;
     let counted = pair.world.env.cwd().join("counted");
@@ -155,11 +154,9 @@ fn tasks_of_a_server_that_is_killed_run_elsewhere() {
 fn host_retries_say_how_often_a_host_may_fail_a_task() {
     let pair = Pair::start();
     let counted = pair.world.env.cwd().join("counted");
-    // Both hosts lose it, since their supervisors' machines are told to have restarted: nothing of the
-    // kind can be had from a real one, so the link to them is what fails before the start.
+    // Nothing can be started where there is no place for it.
     for server in &pair.servers {
-        let tasks = server.home().join(".cache");
-        fs_err::write(tasks, "no directory").unwrap();
+        fs_err::write(server.home().join(".cache"), "no directory").unwrap();
     }
     let script = format!("echo >>{}", counted.display());
     for (retries, tried) in [("0", 0), ("2", 2)] {
@@ -172,6 +169,37 @@ fn host_retries_say_how_often_a_host_may_fail_a_task() {
         assert!(tried == 0 || ran.stderr.contains(&again), "{ran:?}");
     }
     assert!(lines(&counted).is_empty());
+}
+
+/// The machine is gone with what ran there, in the middle of it.
+#[test]
+fn a_task_that_was_lost_with_its_server_is_charged_to_host_retries() {
+    for (retries, expected) in [("0", (1, "3 ok, 1 lost")), ("1", (0, "4 ok, 1 tried again"))] {
+        let world = World::new();
+        let start =
+            |name: &str| Sshd::builder().name(name).machine(Machine::new().named(name)).start();
+        let (a, b) = (start("a"), start("b"));
+        let ini = world.env.use_servers(&[&a, &b]);
+        world.env.write_geto_ini(&format!("{ini}[a]\nslots=1\n[b]\nslots=3\n"));
+        let counted = world.env.cwd().join("counted");
+        let gate = world.env.cwd().join("gate");
+        let script = format!(
+            "echo $GETO_HOST >>{}; [ $GETO_HOST = b ] || exec sleep 1000; until [ -e {} ]; do sleep 0.05; done",
+            counted.display(),
+            gate.display()
+        );
+        let line = ["map", "--lease", "2s", "--host-retries", retries, "-c", &script];
+        let geto = world.start(&[&line[..], &[":::", "1", "2", "3", "4"]].concat());
+        until(|| lines(&counted).len() == 4);
+        assert_eq!(lines(&counted).iter().filter(|host| *host == "a").count(), 1);
+        drop(a);
+        fs_err::write(&gate, "").unwrap();
+        let ran = geto.wait_with_output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(expected.0), "{said}");
+        assert!(said.contains(&format!("4 tasks: {}; ", expected.1)), "{said}");
+        assert_eq!(lines(&counted).len(), if retries == "0" { 4 } else { 5 }, "{said}");
+    }
 }
 
 /// By what is sent, too: only what has changed is run again.

@@ -206,7 +206,14 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     fn start(&mut self, attempt: Attempt) {
         let Some(job) = self.plan.task(attempt.sequence).map(Arc::clone) else { return };
         // One that was silent until its lease was over runs no more.
-        self.forget_dead(attempt.sequence);
+        for dead in self.forget_dead(attempt.sequence) {
+            let message = "nothing was heard of the task until its lease was over";
+            let host = &self.shared.location(dead).host.name;
+            let error = Error::new(ErrorKind::Lost, message).on_host(host);
+            let (sequence, number, host) = (dead.sequence, dead.number, host.clone());
+            let tried = Tried { sequence, attempt: number, host, id: None, result: Err(error) };
+            self.shared.tell(MapEvent::Repeated { job: &job, tried: &tried });
+        }
         let patience = self.patience(attempt);
         let (cancel, _) = watch::channel(false);
         let (running, abort) =
@@ -235,10 +242,11 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
     }
 
     /// Follows those attempts at a job no further of which the plan expects nothing.
-    fn forget_dead(&mut self, sequence: u64) {
+    fn forget_dead(&mut self, sequence: u64) -> Vec<Attempt> {
         let of_job = self.handles.of_job(sequence);
         let dead: Vec<_> = of_job.filter(|attempt| !self.plan.is_live(*attempt)).collect();
-        dead.into_iter().for_each(|attempt| self.forget(attempt));
+        dead.iter().for_each(|attempt| self.forget(*attempt));
+        dead
     }
 
     /// No more jobs are started, for this reason.

@@ -190,7 +190,7 @@ impl<T> Plan<T> {
         if let Some(lease) = copy.lease {
             self.leases.remove(&(lease, attempt.sequence, attempt.number));
         }
-        self.hosts.give(attempt.host, attempt.slot, now.saturating_sub(copy.since));
+        self.hosts.give(attempt.host, attempt.slot, copy.time(now));
         self.counts.running -= 1;
         Some(copy)
     }

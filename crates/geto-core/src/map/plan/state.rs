@@ -43,7 +43,7 @@ pub(super) struct Running {
 impl Running {
     /// How long it took up to now, without the time that it waited in line.
     pub(super) fn time(&self, now: Duration) -> Duration {
-        let begun = self.started.filter(|_| self.is_in_line).unwrap_or(self.since);
+        let begun = if self.is_in_line { self.started.unwrap_or(now) } else { self.since };
         now.saturating_sub(begun)
     }
 }

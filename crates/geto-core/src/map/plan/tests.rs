@@ -321,6 +321,8 @@ fn one_task_waits_in_line_at_a_full_host_and_nobody_is_to_blame() {
     assert_eq!((table.waits(), table.health(0)), (None, Health::Full));
     // Once it is let in there may be room for more.
     table.at(7).plan.started(waits, secs(7));
+    // To wait is not to be busy.
+    assert_eq!(table.plan.host(HostId(0)).unwrap().busy, secs(0));
     let [third, fourth] = table.starts(2).try_into().unwrap();
     assert_eq!((third.sequence, fourth.sequence), (3, 4));
     assert!(!table.plan.is_in_line(third));
