@@ -370,12 +370,15 @@ impl Execution<'_> {
         mut session: Session,
         bytes_sent: impl Fn() -> Option<u64>,
     ) -> Result<bool, Error> {
-        let request = wire::request(["remove", &self.id.to_string()]);
-        // Empty lines mean nothing. There are more of them than bytes of anything else that is
-        // sent meanwhile, so that a count of sent bytes tells whether the request is among them.
-        let padding = [b'\n'; PADDING];
-        let enough = bytes_sent().map(|before| before + 2 * PADDING as u64);
-        session.writer().send([&padding, &*request, &padding].concat()).await;
+        let mut request = wire::request(["remove", &self.id.to_string()]);
+        request.extend(wire::request(["end"]));
+        // Nobody reads what comes behind. It is more than anything else that is sent meanwhile, so
+        // that a count of sent bytes tells whether the request is among them.
+        let enough = (request.len() + PADDING) as u64;
+        let enough = bytes_sent().map(|before| before + enough);
+        // In front, by itself, so that it is whole when some of the rest has been sent.
+        session.writer().send(request).await;
+        session.writer().send(vec![b'\n'; PADDING]).await;
         let failed = |session: &Session| {
             session.error(ErrorKind::Host, "failed to remove the task's directory").of_task(self.id)
         };

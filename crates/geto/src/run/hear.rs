@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use geto_core::wire::{Boot, From as Offset, Reply, TaskState};
+use tokio::time::MissedTickBehavior;
 
 use super::Event;
 use super::choose;
@@ -20,6 +21,13 @@ const UNMATCHED_MAX: usize = 64;
 
 /// What a lease counts as at least, when it is said how often the origin lives.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
+/// How often the host is told to look for output. It promises to show it within 0.2 s.
+const LOOK: Duration = Duration::from_millis(125);
+
+/// How often that is said from here: for a host, to be told costs nothing, and to know when by itself some
+/// processes. A task that takes longer is worth them.
+const LOOKS: u32 = 3;
 
 /// An upload on a thread of its own.
 pub(super) type Upload = tokio::task::JoinHandle<Result<(), Error>>;
@@ -42,6 +50,11 @@ impl Execution<'_> {
         let mut tick = tokio::time::interval(SENDING_SHOWN);
         let lease = self.batch.as_ref().map(|batch| batch.lease);
         let mut beat = tokio::time::interval(lease.unwrap_or_default().max(SHORTEST_LEASE) / 6);
+        // With a lease, the host keeps the time from the beginning.
+        let is_told = upload.is_some() && lease.is_none();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = 0;
         loop {
             let is_uploading = upload.is_some();
             let next = tokio::select! {
@@ -61,6 +74,7 @@ impl Execution<'_> {
                 sent = joined(&mut upload), if is_uploading => {
                     upload = None;
                     self.sent(session, sent).await?;
+                    look.reset();
                     continue;
                 }
                 _ = tick.tick(), if is_uploading => {
@@ -73,6 +87,13 @@ impl Execution<'_> {
                     if let Some(until) = session.host_clock_after(lease.unwrap_or_default()) {
                         session.writer().send(format!("alive {until}\n").into_bytes()).await;
                     }
+                    continue;
+                }
+                // Counted from `go`, and so for the host, too, however far it is.
+                _ = look.tick(), if is_told && !is_uploading && looks <= LOOKS => {
+                    let line: &[u8] = if looks < LOOKS { b"look\n" } else { b"ticks\n" };
+                    looks += 1;
+                    session.writer().send(line.to_vec()).await;
                     continue;
                 }
                 next = session.next() => match next {

@@ -1,9 +1,13 @@
-//! What a task costs on the wire: numbers that must not grow unnoticed.
+//! What a task costs on the wire and on its host: numbers that must not grow unnoticed.
 
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use geto::transport::{LocalTransport, Transport};
 use geto::{Host, Script, Task};
-use geto_testkit::{Proxy, Sshd};
+use geto_testkit::{Proxy, Sshd, program};
 
 use crate::support::{Place, runtime};
 
@@ -26,5 +30,77 @@ fn a_cold_task_takes_nine_round_trips_and_few_bytes() {
         // and the removal, whose answer nobody waits for.
         assert!(traffic[0].round_trips <= 9, "{slots} slots: {:?}", traffic[0]);
         assert!(traffic[0].to_server_bytes < most, "{slots} slots: {:?}", traffic[0]);
+    }
+}
+
+#[test]
+fn a_trivial_task_takes_few_processes_and_programs_of_its_host() {
+    let place = Place::new();
+    let (forks, programs) = (place.dir.path().join("forks"), place.dir.path().join("programs"));
+    let shell = place.dir.path().join("sh");
+    write_script(&shell, &counting_shell(place.dir.path(), &forks));
+    let transport: Arc<dyn Transport> = Arc::new(LocalTransport::new().with_shell(&shell));
+    let task = Task::new(Script::from_argv("true", ["true"])).slots(0);
+    // The first one finds no directories, and the first of sixteen sessions sweeps tombstones.
+    runtime().block_on(async {
+        place.run(&task, &transport).await;
+        fs_err::remove_file(&programs).unwrap();
+        place.run(&task, &transport).await;
+    });
+    // Its session ends after its results are home.
+    let count = await_second_line(&forks);
+    let programs = fs_err::read_to_string(&programs).unwrap();
+    let mut programs: Vec<_> = programs.lines().filter(|name| *name != "find").collect();
+    programs.sort_unstable();
+    // `id` is for a work path outside of the home, and not needed otherwise.
+    assert_eq!(programs, ["dd", "id", "mkdir", "rm", "setsid"]);
+    // The loader (2), id, mkdir, follower, supervisor, reader of the channel, the task, rm.
+    assert!(count <= 9, "{count} processes");
+}
+
+/// A shell that says in `forks` how many processes have been made below it, by the numbers that a
+/// namespace of its own gives out, and in a file `programs` beside it which tools were called.
+fn counting_shell(dir: &Path, forks: &Path) -> String {
+    let tools = dir.join("tools");
+    fs_err::create_dir(&tools).unwrap();
+    for tool in ["cat", "chmod", "dd", "find", "grep", "id", "ls", "mkdir", "rm", "setsid", "sleep"]
+    {
+        let real = program(tool, "coreutils").display().to_string();
+        let line = format!("echo {tool} >>'{}/programs'", dir.display());
+        write_script(&tools.join(tool), &format!("#!/bin/sh\n{line}\nexec {real} \"$@\"\n"));
+    }
+    let (shell, unshare) = (program("dash", "dash"), program("unshare", "util-linux"));
+    format!(
+        "#!/bin/sh\n\
+         [ -z \"$COUNTED\" ] || exec {shell} \"$@\"\n\
+         export COUNTED=yes PATH='{tools}':\"$PATH\"\n\
+         exec {unshare} --user --map-current-user --keep-caps --pid --fork --mount-proc {shell} -c '\n\
+           {shell} \"$@\"\n\
+           read -r a b c d last </proc/loadavg\n\
+           echo $((last - 2)) >>\"{forks}\"\n' sh \"$@\"\n",
+        tools = tools.display(),
+        shell = shell.display(),
+        unshare = unshare.display(),
+        forks = forks.display(),
+    )
+}
+
+fn write_script(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o755).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// The number in the second line of a file that grows.
+fn await_second_line(path: &Path) -> u32 {
+    let begun = Instant::now();
+    loop {
+        let text = fs_err::read_to_string(path).unwrap_or_default();
+        if let (Some(line), true) = (text.lines().nth(1), text.ends_with('\n')) {
+            return line.parse().unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{text:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }

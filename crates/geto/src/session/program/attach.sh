@@ -213,6 +213,6 @@ request_list() {
 cpu_ticks() {
   [ -n "$g_proc" ] && parent_of "$g_pid" 2>/dev/null || return
   # shellcheck disable=SC2086  # fields
-  set -- ${g_stat##*\)}
+  set -- $g_fields
   g_used=$((${12} + ${13} + ${14} + ${15}))
 }

@@ -30,7 +30,8 @@ claim() {
     fail exists "the task has ended, and its results were fetched"
     return 1
   fi
-  g_error=$(mkdir -p "$g_task/dir" 2>&1) || {
+  # What it says costs a fork more.
+  mkdir -p "$g_task/dir" 2>/dev/null || g_error=$(mkdir -p "$g_task/dir" 2>&1) || {
     fail work-path "$g_error"
     return 1
   }
@@ -70,15 +71,15 @@ stage() {
       give_up disk "$g_task: $g_error"
       return 1
     }
+    is_ours || return
   fi
-  is_ours || return
   if [ -n "$g_stdin" ]; then
     g_error=$(take "$g_stdin" 2>&1 >"$g_task/stdin") || {
       give_up disk "$g_task: $g_error"
       return 1
     }
+    is_ours || return
   fi
-  is_ours || return
   if [ -n "$g_deps" ]; then
     command -v tar >/dev/null 2>&1 || {
       give_up tool "tar: not found, and dependencies are unpacked with it"

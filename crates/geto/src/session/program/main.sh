@@ -24,10 +24,12 @@ while read -r g_line <&3; do
     list) request_list ;;
     files) request_files "$@" ;;
     remove) request_remove "$@" ;;
+    # What follows is not read: shells read byte by byte.
+    end) break ;;
     # This program once more: the start-up files of the login shell have read something, and the
     # origin has repeated it all.
     geto-begin) take "$1" >/dev/null 2>&1 ;;
-    '' | ack | cancel | go | alive | geto-ping) ;;
+    '' | ack | cancel | go | alive | look | ticks | geto-ping) ;;
     *) fail request "unknown request" ;;
   esac
 done

@@ -10,13 +10,20 @@ read_channel() {
     case $g_rest in
       cancel) stop cancelled ;;
       'alive '*) extend_lease "${g_rest#* }" ;;
+      look) echo tick ;;
+      ticks)
+        tick </dev/null 3<&- &
+        g_ticker=$!
+        ;;
       ack)
+        end_ticker
         # The next request belongs to the process that is left.
         echo idle
         return
         ;;
     esac
   done
+  end_ticker
   # Who waits for a slot looks for this.
   [ -n "$g_follow" ] || true >"$g_task/gone"
   echo eof
@@ -42,7 +49,18 @@ lease_is_over() {
   [ "${g_clock%%.*}" -gt "$g_lease" ]
 }
 
-# tick: says when to look for output, and ends a task whose lease is over. The longest wait leaves room within the 0.2 s that are promised.
+# end_ticker: ends the process that says when to look, with its sleep, which others would have to look at.
+end_ticker() {
+  [ -n "$g_ticker" ] || return 0
+  g_children=
+  [ -z "$g_proc" ] || children_of "$g_ticker" 2>/dev/null
+  # shellcheck disable=SC2086  # a list of numbers
+  kill "$g_ticker" $g_children 2>/dev/null
+  g_ticker=
+}
+
+# tick: says when to look for output, and ends a task whose lease is over. The longest wait leaves room
+# within the 0.2 s that are promised.
 tick() {
   drop_ticket
   # A lease is kept also when nobody reads what is said here any more.
@@ -76,7 +94,7 @@ follow() {
   while read -r g_event; do
     case $g_event in
       tick)
-        [ -n "$g_follow" ] || [ -d "$g_task" ] || {
+        [ -n "$g_follow$g_told" ] || [ -d "$g_task" ] || {
           lose_task
           break
         }

@@ -7,15 +7,18 @@ run() {
   # Events, a line each: waiting, slot, tick, started, ended, full, error, idle, eof. The supervisor does not notice when the
   # follower at the other end of this pipe is gone.
   {
-    whoami_pid
-    g_supervisor=$g_pid
+    myself
+    g_supervisor=$g_pid g_mine="$g_place $g_pid:$g_began"
     read_channel &
     # A channel that this process held open would not end with its session.
     exec 3<&- 4>&-
     # What there is to say in the end.
     g_last_words=''
-    tick 2>/dev/null &
-    g_ticker=$!
+    # A lease is kept here, and is over also when nobody says when to look any more.
+    [ -z "$g_lease" ] || {
+      tick 2>/dev/null &
+      g_ticker=$!
+    }
     [ -z "$g_ticket" ] || lock_ticket
     if lease_is_over; then
       ! is_ours || remove_task
@@ -34,11 +37,7 @@ run() {
       remove_task
       g_last_words="error disk $g_task: no room to say who runs it"
     fi
-    # With its sleep, which others would have to look at.
-    g_children=
-    [ -z "$g_proc" ] || children_of "$g_ticker" 2>/dev/null
-    # shellcheck disable=SC2086  # a list of numbers
-    kill "$g_ticker" $g_children 2>/dev/null
+    end_ticker
     [ -z "$g_last_words" ] || echo "$g_last_words"
   } | follow || fail gone "$g_task: was removed"
 }
@@ -46,11 +45,10 @@ run() {
 # may_start: the one step that gives the right to start the task. It is taken from a session that has
 # claimed the task and is cut off from its origin (`revoke`) in the same way.
 may_start() {
-  [ -n "$g_proc" ] && began "$g_supervisor" || g_began=-
   set -C
-  echo "$g_place $g_supervisor:$g_began" >"$g_task/supervisor"
+  echo "$g_mine" >"$g_task/supervisor"
   set +C
-  read -r g_rest g_more <"$g_task/supervisor" && [ "$g_rest $g_more" = "$g_place $g_supervisor:$g_began" ] \
+  read -r g_rest <"$g_task/supervisor" && [ "$g_rest" = "$g_mine" ] \
     && read -r g_rest <"$g_task/claim" && [ "$g_rest" = "$g_claim" ] && [ ! -e "$g_gone/$g_id" ]
 }
 
@@ -150,8 +148,7 @@ execute() {
   # ksh93 runs a subshell in the same process until something forces it to fork.
   # shellcheck disable=SC3045
   case ${KSH_VERSION-} in *93*) ulimit -t "$(ulimit -t)" ;; esac
-  whoami_pid
-  [ -n "$g_proc" ] && began "$g_pid" || g_began=-
+  myself
   echo "$g_pid $g_began" >"$g_task/pid"
   # A cancel that came before the id was written finds this process late; it finds the cancel.
   [ -e "$g_task/why" ] && exit 143

@@ -93,13 +93,9 @@ look_at_new() {
 # PR_SET_CHILD_SUBREAPER); servers of SSH do not. False where the kernel has no lists of children.
 find_orphans() {
   [ ! -e "$g_task/joined" ] || return
-  g_orphans='' g_reapers=1 g_rest=$PPID
-  while [ "$g_rest" -gt 1 ]; do
-    read -r g_name_there <"/proc/$g_rest/comm" || return
-    case $g_name_there in sshd* | dropbear*) ;; *) g_reapers="$g_reapers $g_rest" ;; esac
-    parent_of "$g_rest" || return
-    g_rest=$g_parent
-  done
+  g_orphans='' g_reapers=''
+  [ $((g_last - g_pid)) -gt 256 ] || has_orphans || return 0
+  find_reapers || return
   # A list may lack one when another ends while it is read (proc_tid_children(5)): not twice.
   for g_rest in $g_reapers $g_reapers; do
     [ -r "/proc/$g_rest/task/$g_rest/children" ] || return
@@ -118,6 +114,34 @@ find_orphans() {
     children_of $g_children
     g_orphans=$g_orphans$g_children
   done
+}
+
+# has_orphans: false when there are none. Where few numbers have been given out since the task began, most
+# of them are of processes that have ended, and no list is read.
+has_orphans() {
+  g_child=$g_pid
+  while [ "$g_child" -lt "$g_last" ]; do
+    g_child=$((g_child + 1))
+    if [ -d "/proc/$g_child" ] && parent_of "$g_child" && [ "$g_session" -ge "$g_pid" ]; then
+      g_orphan_of=$g_parent
+      find_reapers || return 0
+      case " $g_reapers " in *" $g_orphan_of "*) return 0 ;; esac
+    fi
+  done
+  false
+}
+
+# find_reapers: sets g_reapers, unless it is set, to those to whom a process falls that loses its parent.
+find_reapers() {
+  [ -z "$g_reapers" ] || return 0
+  g_found=1 g_rest=$PPID
+  while [ "$g_rest" -gt 1 ]; do
+    read -r g_name_there <"/proc/$g_rest/comm" || return
+    case $g_name_there in sshd* | dropbear*) ;; *) g_found="$g_found $g_rest" ;; esac
+    parent_of "$g_rest" || return
+    g_rest=$g_parent
+  done
+  g_reapers=$g_found
 }
 
 # children_of ID...: sets g_children to the children of these processes.
