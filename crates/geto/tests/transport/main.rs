@@ -2,6 +2,7 @@
 
 mod channels;
 mod login;
+mod patience;
 mod polite;
 mod pool;
 mod questions;

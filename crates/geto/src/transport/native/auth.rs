@@ -1,7 +1,6 @@
 //! Logging in, in OpenSSH's order.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use geto_core::Secret;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Reply, Prompt};
@@ -15,10 +14,6 @@ use super::signer::{Agent, KeySigner, SignError};
 use crate::transport::prompt::{Answer, Asker};
 use crate::transport::text::escaped;
 use crate::transport::turns::Turns;
-
-/// How often a connection is touched while a person types a password, so that it is not taken
-/// for dead; below every keepalive and inactivity limit.
-const TOUCH: Duration = Duration::from_secs(10);
 
 /// Who logs in, and by what.
 #[derive(Debug)]
@@ -379,20 +374,7 @@ impl Attempt<'_> {
         let prompt = format!("password of {}: ", self.login.place);
         let asker = self.asker.clone();
         let mut turns = std::mem::take(&mut self.turns);
-        let mut asking = Box::pin(asker.lasting(&topic, &prompt, &mut turns));
-        let answer = loop {
-            tokio::select! {
-                answer = &mut asking => break answer,
-                // Asks something that the connection knows by itself: nothing is sent, but it
-                // stays awake.
-                () = tokio::time::sleep(TOUCH) => {
-                    if self.handle.best_supported_rsa_hash().await.is_err() {
-                        tracing::debug!("the connection ended while a password was asked for");
-                    }
-                }
-            }
-        };
-        drop(asking);
+        let answer = asker.lasting(&topic, &prompt, &mut turns).await;
         self.turns = turns;
         let Some(answer) = answer else { return Step::Spent };
         self.password_rounds += u32::from(matches!(answer, Answer::New(_)));

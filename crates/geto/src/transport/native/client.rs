@@ -12,18 +12,11 @@ use russh::{Preferred, SshId, cipher, compression, kex};
 use super::trust::{Refusal, Trust};
 use crate::transport::text::escaped;
 
-/// How a connection is kept alive.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Keepalive {
-    pub(super) interval: Duration,
-    pub(super) max: u32,
-}
-
 /// The settings of a connection.
 ///
 /// The error says which algorithms `ssh_config` asks for that are not to be had here.
 pub(super) fn config(
-    keepalive: Keepalive,
+    keepalive_interval: Duration,
     trust: &Trust,
     options: &SshOptions,
 ) -> Result<Config, String> {
@@ -42,13 +35,9 @@ pub(super) fn config(
         // the throughput of a long link; sshd burns its processor over one that is larger.
         window_size: 4 << 20,
         maximum_packet_size: 32 << 10,
-        keepalive_interval: Some(keepalive.interval),
-        keepalive_max: usize::try_from(keepalive.max).unwrap_or(usize::MAX),
-        // Keepalives are not sent while a write is blocked. It must be longer than they need, or
-        // it would end quiet commands.
-        inactivity_timeout: Some(
-            keepalive.interval.saturating_mul(keepalive.max.saturating_add(1)),
-        ),
+        keepalive_interval: Some(keepalive_interval),
+        // What comes of them is judged in `alive`.
+        keepalive_max: 0,
         preferred: Preferred {
             kex: Cow::Owned(kex_order(&options.kex_algorithms)?),
             key: Cow::Owned(key),
@@ -232,7 +221,7 @@ pub(super) fn describe(error: &russh::Error) -> String {
         russh::Error::IO(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             "the connection was closed by the other side".to_owned()
         }
-        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => {
+        russh::Error::IO(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             "the host did not answer any more".to_owned()
         }
         russh::Error::NoCommonAlgo { kind, theirs, .. } => {

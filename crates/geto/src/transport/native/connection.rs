@@ -10,8 +10,9 @@ use geto_core::ssh_config::AddressFamily;
 use russh::client::{Handle, connect_stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::alive::{Pulse, Watched};
 use super::auth;
-use super::client::{self, Client, Keepalive, Report};
+use super::client::{self, Client, Report};
 use super::failure::{self, Place};
 use super::login;
 use super::route::Proxy;
@@ -30,6 +31,7 @@ pub(super) struct Connection {
     pub(super) report: Arc<Report>,
     /// What it goes through.
     below: Below,
+    pulse: Arc<Pulse>,
     way: gate::Way,
 }
 
@@ -94,11 +96,12 @@ impl Hop<'_> {
         let way = way.to(self.resolved);
         let mut pauses = Pauses::new();
         let mut asked = false;
-        let (pass, report, accepted) = loop {
+        let (pass, report, pulse, accepted) = loop {
             let report = Arc::new(Report::default());
+            let pulse = Pulse::over(previous.as_ref().map(|before| Arc::clone(&before.pulse)));
             let pass = self.budget.while_stopped(gate::enter(way.places())).await;
-            match self.meet(previous.as_ref(), &report, &place).await {
-                Ok(Met::Accepted(accepted)) => break (pass, report, accepted),
+            match self.meet(previous.as_ref(), &report, &pulse, &place).await {
+                Ok(Met::Accepted(accepted)) => break (pass, report, pulse, accepted),
                 Ok(Met::Unknown(unknown)) if asked => {
                     return Err(failure::of_key(Refusal::Unknown(unknown), &place));
                 }
@@ -126,7 +129,10 @@ impl Hop<'_> {
         let logged_in = self.budget.spend(logging_in).await;
         drop(pass);
         match logged_in {
-            Ok(Ok(())) => Ok(Connection { handle, report, below, way }),
+            Ok(Ok(())) => {
+                pulse.begin();
+                Ok(Connection { handle, report, below, pulse, way })
+            }
             Ok(Err(refused)) => Err(failure::of_login(refused, &report, &place)),
             Err(exhausted) => Err(failure::of_way(exhausted.to_string(), &place)),
         }
@@ -137,18 +143,16 @@ impl Hop<'_> {
         &self,
         previous: Option<&Arc<Connection>>,
         report: &Arc<Report>,
+        pulse: &Arc<Pulse>,
         place: &Place<'_>,
     ) -> Result<Met, Error> {
         let ssh = &self.resolved.options;
         let trust = Trust::of(self.resolved, self.fleet_host)
             .map_err(|why| failure::of_config(why, place))?;
-        let keepalive = Keepalive {
-            interval: ssh.server_alive_interval.map_or(self.options.keepalive_interval, |own| {
-                own.min(self.options.keepalive_interval)
-            }),
-            max: self.options.keepalive_max,
-        };
-        let config = client::config(keepalive, &trust, ssh)
+        let interval = self.options.keepalive_interval;
+        let interval = ssh.server_alive_interval.map_or(interval, |own| own.min(interval));
+        let limit = interval.saturating_mul(self.options.keepalive_max.saturating_add(1));
+        let config = client::config(interval, &trust, ssh)
             .map_err(|why| failure::of_config(format!("no way to do {why}"), place))?;
         let may_ask = trust.may_ask();
         let handler = Client { trust, report: Arc::clone(report) };
@@ -156,6 +160,7 @@ impl Hop<'_> {
         let shaking_hands = async {
             let (stream, through) = self.stream(previous.cloned()).await.map_err(Way::Dial)?;
             below = Some(through);
+            let stream = Watched::new(stream, Arc::clone(pulse), limit);
             connect_stream(Arc::new(config), stream, handler).await.map_err(Way::Protocol)
         };
         let mut dropped = false;

@@ -6,6 +6,7 @@
 //!                                  └────── a channel to the next host ◀──────┘─▶ channel
 //! ```
 
+mod alive;
 mod auth;
 mod bastions;
 mod channel;
