@@ -50,6 +50,9 @@ pub struct Dependency {
     pub exclude: Vec<String>,
     /// Whether what `.gitignore` files in a directory name is left out, too.
     pub gitignore: bool,
+    /// Whether the task gets a link to what its host keeps, instead of a copy of its own: nobody but
+    /// root can write to it.
+    pub share: bool,
 }
 
 impl<P: Into<PathBuf>> From<P> for Dependency {
@@ -75,6 +78,14 @@ impl Dependency {
     #[must_use]
     pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
         self.exclude.push(pattern.into());
+        self
+    }
+
+    /// Says whether the task gets a link to what its host keeps, instead of a copy of its own. What is
+    /// too small to be kept is copied all the same, without the right to write.
+    #[must_use]
+    pub fn share(mut self, share: bool) -> Self {
+        self.share = share;
         self
     }
 

@@ -37,6 +37,7 @@
 //!
 //! Every future must be polled by a tokio runtime with I/O and time.
 
+mod cache;
 mod clean;
 mod error;
 mod fleet;

@@ -1,9 +1,13 @@
-//! Dependencies on their way to a host: looked at first, then sent as one tar archive.
+//! Dependencies on their way to a host: looked at first, then sent as one tar archive. What is large
+//! goes to the host's cache, a tree for each.
+
+mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::io::{self, Read as _, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use tar::{EntryType, Header};
 
+pub(crate) use self::tree::{Manifest, Remember, Stamp, Tree};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
 
@@ -50,9 +55,19 @@ pub struct PlannedDependency {
 pub(crate) struct StagePlan {
     plan: Plan,
     members: Arc<[Member]>,
+    parts: Arc<[Part]>,
 }
 
+/// A dependency, and which members are its own.
 #[derive(Debug)]
+struct Part {
+    name: Vec<u8>,
+    root: PathBuf,
+    share: bool,
+    members: Range<usize>,
+}
+
+#[derive(Debug, Clone)]
 struct Member {
     /// The name in the archive; a directory's ends with a slash.
     name: Vec<u8>,
@@ -62,7 +77,7 @@ struct Member {
     mtime: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Directory,
     File { size: u64 },
@@ -85,7 +100,7 @@ impl StagePlan {
 
     fn look(dependencies: &[Dependency]) -> Result<Self, Error> {
         let mut plan = Plan { dependencies: Vec::new() };
-        let mut members = Vec::new();
+        let (mut members, mut parts) = (Vec::new(), Vec::new());
         let mut names: BTreeMap<Vec<u8>, PathBuf> = BTreeMap::new();
         for dependency in dependencies {
             let root = fs_err::canonicalize(&dependency.path)
@@ -103,15 +118,20 @@ impl StagePlan {
             }
             let before = members.len();
             walk(dependency, &root, &[b"DEPS/", name.as_slice()].concat(), &mut members)?;
+            if dependency.share {
+                members.iter_mut().skip(before).for_each(|member| member.mode &= !0o222);
+            }
             let own = members.iter().skip(before).filter(|member| member.kind != Kind::Directory);
             plan.dependencies.push(PlannedDependency {
                 name: printable(&name),
-                path: root,
+                path: root.clone(),
                 files: own.clone().count() as u64,
                 bytes: own.map(Member::size).sum(),
             });
+            let (share, members) = (dependency.share, before..members.len());
+            parts.push(Part { name, root, share, members });
         }
-        Ok(Self { plan, members: members.into() })
+        Ok(Self { plan, members: members.into(), parts: parts.into() })
     }
 
     /// What is sent, for a person.

@@ -88,6 +88,8 @@ pub struct RunRequest<'a> {
     pub stdin_len: Option<u64>,
     /// How long the archive of dependencies is.
     pub dependencies_len: Option<u64>,
+    /// The trees that the host has, for dependencies that are not in the archive.
+    pub trees: Vec<TreeUse<'a>>,
     /// How much of its beginning the host has already, as it [said](super::TaskState::None); the rest
     /// follows.
     pub spooled: u64,
@@ -104,6 +106,24 @@ pub struct RunRequest<'a> {
     pub tag: Option<&'a str>,
     /// Whether its origin leaves once it has started.
     pub detached: bool,
+}
+
+/// A tree of the host's that a task needs.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeUse<'a> {
+    /// What it is called there.
+    pub digest: &'a str,
+    /// Its name under `DEPS`, without a line feed.
+    pub name: &'a [u8],
+    /// Whether the task gets a link to it, not a copy.
+    pub share: bool,
+}
+
+impl TreeUse<'_> {
+    fn value(&self) -> Vec<u8> {
+        let how = if self.share { "share" } else { "copy" };
+        [how.as_bytes(), b"/", self.digest.as_bytes(), b"/", self.name].concat()
+    }
 }
 
 impl RunRequest<'_> {
@@ -136,6 +156,7 @@ impl RunRequest<'_> {
         if let Some(length) = self.dependencies_len {
             say("deps", length.to_string().as_bytes());
         }
+        self.trees.iter().for_each(|tree| say("tree", &tree.value()));
         if self.spooled > 0 {
             say("spool", self.spooled.to_string().as_bytes());
         }
@@ -292,6 +313,7 @@ mod tests {
             text: None,
             stdin_len: Some(3),
             dependencies_len: None,
+            trees: vec![TreeUse { digest: "d1", name: b"data", share: false }],
             spooled: 0,
             origin: "me@here",
             now: 1000,
@@ -300,7 +322,7 @@ mod tests {
             tag: Some("t"),
             detached: true,
         };
-        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 detach=yes origin=me@here since=1000 lease=70 tag=t bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
+        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 tree=copy/d1/data detach=yes origin=me@here since=1000 lease=70 tag=t bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }
 
     #[test]

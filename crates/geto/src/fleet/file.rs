@@ -50,6 +50,7 @@ impl Fleet {
             connect_options: ConnectOptions::default(),
             pool: Arc::default(),
             ledger_writer: Arc::default(),
+            caches: Arc::default(),
         })
     }
 
@@ -73,6 +74,7 @@ impl Fleet {
                 connect_options: ConnectOptions::default(),
                 pool: Arc::default(),
                 ledger_writer: Arc::default(),
+                caches: Arc::default(),
             }),
         }
     }

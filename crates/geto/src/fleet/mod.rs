@@ -14,6 +14,7 @@ use geto_core::{Host, Task, TaskId};
 use tokio::sync::watch;
 
 use self::aliases::SshAliases;
+use crate::cache::{self, Caches};
 use crate::ledger::{Ledger, LedgerWriter};
 use crate::map::{Map, MapOrder, MapPlace};
 use crate::probe::{self, Checkup, HostStatus, Observer};
@@ -58,6 +59,7 @@ pub struct Fleet {
     /// Clones share both.
     pool: Arc<Pool>,
     ledger_writer: Arc<LedgerWriter>,
+    caches: Arc<Caches>,
 }
 
 impl Fleet {
@@ -71,6 +73,7 @@ impl Fleet {
             connect_options: ConnectOptions::default(),
             pool: Arc::default(),
             ledger_writer: Arc::default(),
+            caches: Arc::default(),
         }
     }
 
@@ -90,6 +93,14 @@ impl Fleet {
     pub fn with_keep_results(mut self, keep_results: Option<Duration>) -> Self {
         self.settings.keep_results = keep_results;
         self.ledger_writer = Arc::default();
+        self
+    }
+
+    /// Says how many bytes of dependencies a host keeps at most, 10 GiB by default; with 0, none are
+    /// kept, and each task's are sent with it.
+    #[must_use]
+    pub fn with_remote_cache_size(mut self, bytes: u64) -> Self {
+        self.settings.remote_cache_size = Some(bytes);
         self
     }
 
@@ -140,6 +151,11 @@ impl Fleet {
     /// The thread that writes to the ledger.
     pub(crate) fn ledger_writer(&self) -> Arc<LedgerWriter> {
         Arc::clone(&self.ledger_writer)
+    }
+
+    /// Which hosts are known to have which dependencies.
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.caches
     }
 
     /// What is known of the hosts' connections.
@@ -332,6 +348,15 @@ impl Fleet {
         removal: Removal,
     ) -> Vec<Result<(), Error>> {
         Box::pin(tasks::remove_all(self, host, ids, removal)).await
+    }
+
+    /// Removes the dependencies that `host` keeps for the login user, but for what tasks use that are
+    /// still there. Returns how many bytes were freed, about.
+    ///
+    /// # Errors
+    /// When the host can't be reached, or does not do it.
+    pub async fn evict_cache(&self, host: &Host) -> Result<u64, Error> {
+        Box::pin(cache::evict(self, host)).await
     }
 
     fn run<'a>(&'a self, task: &'a Task, target: Target) -> Run<'a> {

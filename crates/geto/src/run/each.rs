@@ -151,7 +151,7 @@ impl<'a> RunEach<'a> {
         if hosts.is_empty() {
             return Err(Error::new(ErrorKind::Usage, "there are no hosts to run on"));
         }
-        let prepared = Prepared::of(&task).await?;
+        let prepared = Prepared::of(&task, fleet.local_work_path()).await?;
         let turns = Semaphore::new(fanout);
         let follow = Mutex::new(follow.unwrap_or_else(|| Box::new(|_| {})));
         let all =

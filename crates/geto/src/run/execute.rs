@@ -129,6 +129,8 @@ pub(super) enum Said {
     Resend {
         spooled: u64,
     },
+    /// Nothing was started: the host does not keep any more what the task needs.
+    Missing,
     /// Another session of the same run has, or may get, the right to start the task.
     Claimed,
 }
@@ -246,6 +248,10 @@ impl Execution<'_> {
                     let noise = "start-up files of the login shell read from their input";
                     (self.follow)(Event::Warning(format!("{noise} on host `{}`", self.host.name)));
                 }
+                (Said::Missing, _) => {
+                    self.forget_trees(link).await;
+                    return Ok(Turn::Go(Step::Send { spooled: 0 }));
+                }
                 (Said::Resend { spooled }, _) => return Ok(Turn::Go(Step::Send { spooled })),
                 (Said::Claimed, _) => return Ok(Turn::Go(Step::Attach)),
                 (Said::Left, _) => {
@@ -332,6 +338,7 @@ impl Execution<'_> {
         if let Some(said) = self.learn_clock(session).await? {
             return Ok(said);
         }
+        self.fill(link).await?;
         let order = self.order.as_ref().expect("only who has an order sends");
         self.progress.sends += 1;
         let attempt = format!("{:016x}", random()?);

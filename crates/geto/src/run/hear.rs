@@ -14,7 +14,7 @@ use crate::text::{printable, printable_lines};
 use crate::{Error, ErrorKind};
 
 /// How often it is told how much has been sent.
-const SENDING_SHOWN: Duration = Duration::from_millis(100);
+pub(super) const SENDING_SHOWN: Duration = Duration::from_millis(100);
 
 /// How many globs that match nothing are told.
 const UNMATCHED_MAX: usize = 64;
@@ -32,7 +32,9 @@ const LOOKS: u32 = 3;
 /// An upload on a thread of its own.
 pub(super) type Upload = tokio::task::JoinHandle<Result<(), Error>>;
 
-async fn joined(upload: &mut Option<Upload>) -> Result<Result<(), Error>, tokio::task::JoinError> {
+pub(super) async fn joined(
+    upload: &mut Option<Upload>,
+) -> Result<Result<(), Error>, tokio::task::JoinError> {
     match upload {
         Some(upload) => upload.await,
         None => std::future::pending().await,
@@ -200,6 +202,10 @@ impl Execution<'_> {
                 if kind == "gone" && self.progress.cancelled && !self.has_started() =>
             {
                 return Err(self.cancelled().into());
+            }
+            // It was there when the host was asked last.
+            Reply::Error { kind, .. } if kind == "missing" && self.order.is_some() => {
+                return Ok(Some(Said::Missing));
             }
             // It waited for a slot until its session had gone.
             Reply::Error { kind, .. }

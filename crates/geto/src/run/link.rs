@@ -60,6 +60,10 @@ impl<'a> Link<'a> {
         }
     }
 
+    pub(super) fn fleet(&self) -> &'a Fleet {
+        self.fleet
+    }
+
     pub(super) fn transport(&self) -> &Arc<dyn Transport> {
         &self.transport
     }

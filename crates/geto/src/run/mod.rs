@@ -8,6 +8,7 @@ mod event;
 mod execute;
 mod failure;
 mod files;
+mod fill;
 mod finish;
 mod hear;
 mod input;
@@ -20,7 +21,7 @@ mod warm;
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(crate) use failure::outcome;
 pub use report::{FilesHome, Results};
 pub(crate) use warm::{Batch, Warm};
 
-use crate::stage::StagePlan;
+use crate::cache::Staged;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
 
@@ -90,7 +91,7 @@ pub(crate) const RECONNECT: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     input: Input,
-    plan: StagePlan,
+    staged: Staged,
 }
 
 impl Prepared {
@@ -98,11 +99,11 @@ impl Prepared {
     ///
     /// # Errors
     /// Of kind [`Usage`](ErrorKind::Usage), when something can't be read or sent.
-    async fn of(task: &Task) -> Result<Self, Error> {
+    async fn of(task: &Task, local_work_path: &Path) -> Result<Self, Error> {
         let invalid =
             |error| Error::new(ErrorKind::Usage, "the task can't be run").caused_by(error);
         task.check().map_err(invalid)?;
-        Ok(Self { input: Input::of(task).await?, plan: StagePlan::of(task).await? })
+        Ok(Self { input: Input::of(task).await?, staged: Staged::of(task, local_work_path).await? })
     }
 }
 
@@ -273,9 +274,9 @@ impl<'a> IntoFuture for Run<'a> {
 impl Run<'_> {
     async fn execute(mut self, until: Until) -> Result<Went, Error> {
         let (hosts, pick) = self.target.clone().candidates(self.fleet).await?;
-        let Prepared { input, plan } = match self.prepared.take() {
+        let Prepared { input, staged } = match self.prepared.take() {
             Some(prepared) => prepared,
-            None => Prepared::of(self.task).await?,
+            None => Prepared::of(self.task, self.fleet.local_work_path()).await?,
         };
         let store = Store::create(self.fleet.local_work_path(), self.id, self.task.max_results)?;
         let record = Record::of(self.id, self.fleet);
@@ -313,7 +314,7 @@ impl Run<'_> {
             order: Some(Order {
                 task: self.task,
                 input,
-                plan,
+                staged,
                 patience: self.patience,
                 detached: until == Until::Start,
                 session,

@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use geto_core::wire::{Patience, RunRequest};
+use geto_core::wire::{Patience, RunRequest, TreeUse};
 use geto_core::{Host, Task, TaskId};
 use tokio::task::JoinHandle;
 
 use super::input::Input;
 use super::warm::Batch;
+use crate::cache::Staged;
 use crate::session::Session;
-use crate::stage::StagePlan;
 use crate::transport::Account;
 use crate::{Error, ErrorKind};
 
@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind};
 pub(super) struct Order<'a> {
     pub(super) task: &'a Task,
     pub(super) input: Input,
-    pub(super) plan: StagePlan,
+    pub(super) staged: Staged,
     pub(super) patience: Patience,
     /// Whether it is left once it has started.
     pub(super) detached: bool,
@@ -40,7 +40,7 @@ impl Order<'_> {
         batch: Option<&Batch>,
     ) {
         session.request(["work", &host.remote_work_path]).await;
-        let dependencies_len = Some(self.plan.tar_len()).filter(|&len| len > 0);
+        let dependencies_len = Some(self.staged.rest.tar_len()).filter(|&len| len > 0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = RunRequest {
             id,
@@ -50,6 +50,7 @@ impl Order<'_> {
             text: self.input.text.as_deref(),
             stdin_len: self.input.stdin.as_ref().map(|bytes| bytes.len() as u64),
             dependencies_len,
+            trees: self.trees(),
             spooled,
             origin: &origin(),
             now,
@@ -59,6 +60,13 @@ impl Order<'_> {
             detached: self.detached,
         };
         session.writer().send(request.line()).await;
+    }
+
+    fn trees(&self) -> Vec<TreeUse<'_>> {
+        let trees = self.staged.trees.iter();
+        trees
+            .map(|tree| TreeUse { digest: tree.digest(), name: tree.name(), share: tree.share() })
+            .collect()
     }
 
     /// Sends script, input and dependencies, from a thread of their own, without the beginning of the
@@ -71,7 +79,7 @@ impl Order<'_> {
     ) -> JoinHandle<Result<(), Error>> {
         let script = self.input.text.clone().unwrap_or_default();
         let stdin = self.input.stdin.clone().unwrap_or_default();
-        let plan = self.plan.clone();
+        let plan = self.staged.rest.clone();
         let length = (script.len() + stdin.len()) as u64 + plan.tar_len();
         session.writer().count(length.saturating_sub(spooled));
         let mut writer = session.writer().blocking();
@@ -94,9 +102,9 @@ impl Order<'_> {
 }
 
 /// What comes after the first bytes.
-struct Rest<'a> {
-    skip: u64,
-    sink: &'a mut dyn Write,
+pub(super) struct Rest<'a> {
+    pub(super) skip: u64,
+    pub(super) sink: &'a mut dyn Write,
 }
 
 impl Write for Rest<'_> {

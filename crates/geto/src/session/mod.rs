@@ -175,6 +175,11 @@ impl Session {
         self.pace.of_task(patience, timeout);
     }
 
+    /// The host has said that it goes on with what it was asked for.
+    pub(crate) fn is_busy(&mut self) {
+        self.pace.asked(self.greeted);
+    }
+
     /// Asks for the end of the task that runs.
     pub(crate) async fn cancel(&mut self) {
         self.pace.cancelled();

@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     SlottedTask,
     /// To hear of tasks that other sessions have started, to end or to forget them.
     Attach,
+    /// To bring dependencies to a host before the tasks that need them.
+    Fill,
     /// To ask what a host is like.
     Questions,
 }
@@ -24,6 +26,7 @@ const TASK: &[&str] = parts!["base", "claim", "run", "tree", "state", "results",
 const SLOTTED_TASK: &[&str] =
     parts!["base", "lock", "slots", "claim", "run", "tree", "state", "results", "main"];
 const ATTACH: &[&str] = parts!["base", "tree", "state", "results", "attach", "main"];
+const FILL: &[&str] = parts!["base", "claim", "state", "cache", "main"];
 const QUESTIONS: &[&str] = parts!["base", "lock", "slots", "facts", "main"];
 
 impl Purpose {
@@ -41,6 +44,7 @@ impl Purpose {
             Self::Task => TASK,
             Self::SlottedTask => SLOTTED_TASK,
             Self::Attach => ATTACH,
+            Self::Fill => FILL,
             Self::Questions => QUESTIONS,
         };
         Program::strip(&parts.concat())

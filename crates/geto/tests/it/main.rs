@@ -5,6 +5,7 @@
 
 mod attach;
 mod beside;
+mod cache;
 mod clean;
 mod corpus;
 mod cost;

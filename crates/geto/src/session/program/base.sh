@@ -194,6 +194,7 @@ request_work() {
   g_tasks=$g_work/$g_machine/tasks
   g_gone=$g_work/$g_machine/gone
   g_parts=$g_work/$g_machine/parts
+  g_cache=$g_work/$g_machine/cache
   if ! [ -d "$g_tasks" ] || ! [ -d "$g_gone" ]; then
     g_error=$(mkdir -p "$g_tasks" "$g_gone" 2>&1) || {
       fail work-path "$g_error"
@@ -250,10 +251,11 @@ take_keys() {
   g_leave='' g_bring=all g_script='' g_stdin='' g_deps='' g_attempt='' g_pipes='' g_supervisor=''
   g_name='' g_slots=0 g_gpus=0 g_max=0 g_max_load=0 g_lock='' g_slots_there='' g_gpus_said=''
   g_patience='' g_since='' g_origin='' g_spool=0 g_from_out=0 g_from_err=0 g_follow='' g_again=''
-  g_large='' g_detach='' g_lease='' g_tag=''
+  g_large='' g_detach='' g_lease='' g_tag='' g_trees=''
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
       glob=*) g_globs=$g_globs${1#*=}$g_nl ;;
+      tree=*) g_trees=$g_trees${1#*=}$g_nl ;;
       load=*) g_max_load=${1#*=} ;;
       have=*) g_slots_there=${1#*=} ;;
       have-gpus=*) g_gpus_said=${1#*=} ;;

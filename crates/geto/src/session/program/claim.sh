@@ -80,6 +80,7 @@ stage() {
     }
     is_ours || return
   fi
+  [ -z "$g_trees" ] || use_trees || return
   if [ -n "$g_deps" ]; then
     command -v tar >/dev/null 2>&1 || {
       give_up tool "tar: not found, and dependencies are unpacked with it"
@@ -108,6 +109,40 @@ stage() {
       fi
       ;;
   esac
+}
+
+# use_trees: gives the task copies of the trees that it needs, or links to them, out of the cache.
+use_trees() {
+  g_more=
+  case $(cp --help 2>&1) in *--reflink*) g_more=--reflink=auto ;; esac
+  g_error=$(mkdir -p "$g_task/dir/DEPS" 2>&1) || {
+    give_up disk "$g_task: $g_error"
+    return 1
+  }
+  IFS=$g_nl
+  set -f
+  # shellcheck disable=SC2086  # lines: how, digest, name
+  set -- $g_trees
+  set +f
+  IFS=" $g_tab$g_nl"
+  for g_rest in "$@"; do
+    g_tree=${g_rest#*/}
+    g_to=$g_task/dir/DEPS/${g_tree#*/}
+    g_tree=$g_cache/${g_tree%%/*}
+    # Whoever makes room sees the mark, or this finds nothing.
+    { true >"$g_tree/in.$g_id" && true >"$g_tree/used"; } 2>/dev/null
+    if ! [ -e "$g_tree/in.$g_id" ] || ! [ -e "$g_tree/size" ]; then
+      give_up missing "${g_tree##*/}"
+      return 1
+    fi
+    case $g_rest in
+      share/*) g_error=$(ln -s "$g_tree/t" "$g_to" 2>&1) ;;
+      *) g_error=$(cp -a ${g_more:+"$g_more"} "$g_tree/t" "$g_to" 2>&1) ;;
+    esac || {
+      give_up disk "$g_task: $g_error"
+      return 1
+    }
+  done
 }
 
 # What is shorter is sent again when the link breaks.

@@ -24,6 +24,10 @@ while read -r g_line <&3; do
     list) request_list ;;
     files) request_files "$@" ;;
     remove) request_remove "$@" ;;
+    hold) request_hold "$@" ;;
+    drop) request_drop "$@" ;;
+    fill) request_fill "$@" ;;
+    evict) request_evict ;;
     # What follows is not read: shells read byte by byte.
     end) break ;;
     # This program once more: the start-up files of the login shell have read something, and the
@@ -34,6 +38,7 @@ while read -r g_line <&3; do
   esac
 done
 release
+[ -z "${g_holds-}" ] || let_go
 # Tombstones have done their duty after two days. One session in sixteen looks.
 case $g_nonce in
   0*) [ -z "${g_gone-}" ] || find "$g_gone" "$g_parts" -type f -mtime +2 -exec rm -f {} + 2>/dev/null ;;

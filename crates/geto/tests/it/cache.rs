@@ -1,0 +1,208 @@
+//! Dependencies that hosts keep.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use geto::transport::Transport;
+use geto::{Dependency, Fleet, Results, Script, Task};
+use geto_testkit::{Cut, Direction, Sshd};
+
+use crate::support::{Place, below, under_each_shell};
+use crate::world::World;
+
+/// Three hundred files, among them names that shells stumble over.
+fn tree(place: &Place) -> PathBuf {
+    let root = place.dir.path().join("data");
+    for directory in ["plain", "shut", "goes", "stays/deep"] {
+        fs_err::create_dir_all(root.join(directory)).unwrap();
+    }
+    for number in 0..300 {
+        let text: String = (0..400).map(|line| format!("{number} {line}\n")).collect();
+        fs_err::write(root.join(format!("plain/{number}")), text).unwrap();
+    }
+    for name in ["a b", "-x", "l\nf", "*", "$(touch x)", "'", "\\n"] {
+        fs_err::write(root.join("goes").join(name), name).unwrap();
+        fs_err::write(root.join("shut").join(name), name).unwrap();
+    }
+    symlink("plain/1", root.join("link")).unwrap();
+    let shut = std::fs::Permissions::from_mode(0o555);
+    fs_err::set_permissions(root.join("shut"), shut).unwrap();
+    root
+}
+
+/// What is in a tree, as both sides tell it alike.
+const LOOK: &str = "cd DEPS && find data -type f -exec cksum {} + | LC_ALL=C sort; \
+     find data -type l -exec readlink {} +; find data -printf '%m %T@ %p\\0' | LC_ALL=C sort -z";
+
+fn look(above: &Path) -> Vec<u8> {
+    let script = format!("mkdir -p x && cd x && rm -f DEPS && ln -s .. DEPS && {LOOK}");
+    let script = script.replace("%T@", "%Ts");
+    Command::new("bash").args(["-c", &script]).current_dir(above).output().unwrap().stdout
+}
+
+fn task(root: &Path) -> Task {
+    Task::new(Script::from_commands("look", [LOOK.replace("%T@", "%Ts")])).dependency(root)
+}
+
+async fn run(fleet: &Fleet, task: &Task, place: &Place, way: &Arc<dyn Transport>) -> Results {
+    fleet.run_on_host(task, &place.host.name).over(Arc::clone(way)).await.unwrap()
+}
+
+#[test]
+fn what_a_host_has_is_not_sent_again() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        let whole = 300 * 2_048;
+        let first = run(&place.fleet(), &task(&root), &place, &way).await;
+        assert_eq!(first.stdout().unwrap(), look(place.dir.path()), "{}", shell.name);
+        assert!(first.bytes_sent > whole, "{}", first.bytes_sent);
+        // Another process, and a task that does what it likes with its copy.
+        let spoil = Task::new(Script::from_commands(
+            "spoil",
+            [
+                "chmod -R u+w DEPS; for f in DEPS/data/plain/*; do echo x >>$f; done; rm -r DEPS/data/goes",
+            ],
+        ));
+        run(&place.fleet(), &spoil.dependency(&root), &place, &way).await;
+        let again = run(&place.fleet(), &task(&root), &place, &way).await;
+        assert_eq!(again.stdout().unwrap(), look(place.dir.path()), "{}", shell.name);
+        assert!(again.bytes_sent < 60_000, "{}", again.bytes_sent);
+        assert!(place.tasks().is_empty());
+    });
+}
+
+#[test]
+fn of_a_tree_that_changed_only_the_changes_are_sent() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        run(&place.fleet(), &task(&root), &place, &way).await;
+        fs_err::write(root.join("plain/7"), "another\n").unwrap();
+        fs_err::remove_dir_all(root.join("goes")).unwrap();
+        fs_err::write(root.join("goes"), "a file now").unwrap();
+        fs_err::remove_file(root.join("link")).unwrap();
+        fs_err::create_dir_all(root.join("link/below")).unwrap();
+        let shut = root.join("shut");
+        fs_err::set_permissions(&shut, std::fs::Permissions::from_mode(0o755)).unwrap();
+        fs_err::write(shut.join("l\nf"), "changed").unwrap();
+        fs_err::remove_file(shut.join("*")).unwrap();
+        fs_err::set_permissions(&shut, std::fs::Permissions::from_mode(0o555)).unwrap();
+        let changed = run(&place.fleet(), &task(&root), &place, &way).await;
+        assert_eq!(changed.stdout().unwrap(), look(place.dir.path()), "{}", shell.name);
+        assert!(changed.bytes_sent < 120_000, "{}", changed.bytes_sent);
+    });
+}
+
+#[test]
+fn two_who_need_the_same_send_it_once() {
+    under_each_shell(|way, _| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        let (task, here, there) = (task(&root), place.fleet(), place.fleet());
+        let both = tokio::join!(run(&here, &task, &place, &way), run(&there, &task, &place, &way));
+        assert_eq!(both.0.stdout().unwrap(), both.1.stdout().unwrap());
+        let sent = both.0.bytes_sent + both.1.bytes_sent;
+        assert!(sent < 2_000_000, "{sent}");
+    });
+}
+
+#[test]
+fn a_link_that_breaks_while_a_tree_is_sent_leaves_nothing_that_counts() {
+    let world = World::of(Sshd::builder().start(), |proxy| {
+        proxy.cut_after(Direction::ToServer, 300_000, Cut::Reset).only_first(2)
+    });
+    let root = tree(&world.place);
+    let (result, broken, _) =
+        world.run(&world.task(&LOOK.replace("%T@", "%Ts")).dependency(&root), |_| {});
+    assert_eq!(result.unwrap().stdout().unwrap(), look(world.place.dir.path()));
+    assert_eq!(broken, 2);
+    let work = world.server.inside("~/.cache/geto");
+    let names: Vec<_> = below(&work, "cache");
+    assert_eq!(names.len(), 1, "{names:?}");
+    world.check_once();
+}
+
+#[test]
+fn what_was_not_used_for_longest_goes_first() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let names = || below(&place.dir.path().join("work"), "cache");
+        let task = |name: &str, script: &str| {
+            let path = place.dir.path().join(name);
+            fs_err::write(&path, vec![name.as_bytes()[0]; 600 << 10]).unwrap();
+            Task::new(Script::from_commands("t", [script])).dependency(path)
+        };
+        let fleet = || place.fleet().with_remote_cache_size(1 << 20);
+        run(&fleet(), &task("a", "true"), &place, &way).await;
+        let first = names();
+        run(&fleet(), &task("b", "true"), &place, &way).await;
+        let second = names();
+        assert_eq!((first.len(), second.len()), (1, 1), "{}", shell.name);
+        assert_ne!(first, second, "{}", shell.name);
+        // Both are there while a task has the one.
+        let (fleet, hold) = (fleet(), task("c", "while [ ! -e ../go ]; do sleep 0.05; done"));
+        let holding = fleet.run_on_host(&hold, &place.host.name).over(Arc::clone(&way));
+        let (started, wait) = tokio::sync::oneshot::channel();
+        let mut started = Some(started);
+        let holding = holding.follow(move |event| {
+            if let geto::Event::Started { directory, .. } = event {
+                started.take().map(|started| started.send(directory));
+            }
+        });
+        let other = async {
+            let directory = wait.await.unwrap();
+            run(&fleet, &task("d", "true"), &place, &way).await;
+            assert_eq!(names().len(), 2, "{}", shell.name);
+            fs_err::write(Path::new(&directory).join("../go"), "").unwrap();
+        };
+        let (held, ()) = tokio::join!(holding, other);
+        assert!(held.unwrap().outcome.success());
+    });
+}
+
+#[test]
+fn a_shared_tree_is_a_link_that_nobody_writes_to() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        let script = "[ -L DEPS/data ] && cat DEPS/data/plain/7 && stat -L -c %a DEPS/data/plain/7 DEPS/data";
+        let task = Task::new(Script::from_commands("t", [script]))
+            .dependency(Dependency::new(&root).share(true));
+        let results = run(&place.fleet(), &task, &place, &way).await;
+        let mut expected = fs_err::read(root.join("plain/7")).unwrap();
+        expected.extend(b"444\n555\n");
+        assert_eq!(results.stdout().unwrap(), expected, "{}", shell.name);
+    });
+}
+
+#[test]
+fn what_a_host_keeps_is_removed_when_it_is_asked_for() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        run(&place.fleet(), &task(&root), &place, &way).await;
+        let names = || below(&place.dir.path().join("work"), "cache");
+        assert_eq!(names().len(), 1, "{}", shell.name);
+        let freed = place.fleet().evict_cache(&place.host).await.unwrap();
+        assert!((900_000..2_000_000).contains(&freed), "{freed}");
+        assert_eq!(names(), [""; 0].map(PathBuf::from), "{}", shell.name);
+        run(&place.fleet(), &task(&root), &place, &way).await;
+    });
+}
+
+#[test]
+fn a_task_that_finds_its_tree_gone_gets_it_again() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        let fleet = place.fleet();
+        run(&fleet, &task(&root), &place, &way).await;
+        // This process still thinks that it is there.
+        place.fleet().evict_cache(&place.host).await.unwrap();
+        let again = run(&fleet, &task(&root), &place, &way).await;
+        assert_eq!(again.stdout().unwrap(), look(place.dir.path()), "{}", shell.name);
+    });
+}
