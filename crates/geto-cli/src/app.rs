@@ -65,6 +65,7 @@ fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
         Command::Rm(args) => block_on(tasks::remove(args, printer)),
         Command::Trust(args) => block_on(trust::trust(args, printer)),
         Command::History(args) => history::history(args, printer),
+        Command::Clean(args) if args.cache => block_on(clean::cache(args, printer)),
         Command::Clean(args) => clean::clean(args, printer),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -5,13 +5,18 @@ use std::time::Duration;
 use geto::units::{human_bytes, human_duration};
 use geto::{Error, ErrorKind, ExitCode, Fleet, StaleResults};
 
-use crate::app::configured;
+use tokio::task::JoinSet;
+
+use crate::app::{configured, fleet};
 use crate::args::CleanArgs;
+use crate::exit;
+use crate::hosts::allow_many_connections;
 use crate::printer::Printer;
+use crate::tasks::hosts;
 
 /// Removes local results that have had their time.
 pub(crate) fn clean(args: &CleanArgs, printer: Printer) -> Result<ExitCode, Error> {
-    let fleet = configured(&args.config)?;
+    let fleet = configured(&args.connect.config)?;
     let age = age(args, &fleet)?;
     let stale = fleet.stale_results(age)?;
     let place = fleet.local_work_path().display();
@@ -30,6 +35,35 @@ pub(crate) fn clean(args: &CleanArgs, printer: Printer) -> Result<ExitCode, Erro
         ledger.drop_old_entries()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the dependencies that hosts keep; each host is told of as it answers.
+pub(crate) async fn cache(args: &CleanArgs, printer: Printer) -> Result<ExitCode, Error> {
+    let fleet = fleet(&args.connect)?;
+    let hosts = hosts(&fleet, &args.hosts, printer).await?;
+    allow_many_connections();
+    let mut asked = JoinSet::new();
+    for host in hosts {
+        let fleet = fleet.clone();
+        asked.spawn(async move {
+            let freed = fleet.evict_cache(&host).await;
+            (host, freed)
+        });
+    }
+    let mut code = ExitCode::SUCCESS;
+    while let Some(answer) = asked.join_next().await {
+        let (host, freed) = answer.expect("invariant: nobody ends these");
+        match freed {
+            Ok(bytes) => {
+                printer.note(&format!("freed {} on host `{}`", human_bytes(bytes), host.name));
+            }
+            Err(error) => {
+                printer.error(&error);
+                code = exit::FAILURE;
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn age(args: &CleanArgs, fleet: &Fleet) -> Result<Duration, Error> {

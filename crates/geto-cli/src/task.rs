@@ -168,6 +168,7 @@ fn dependencies(args: &TaskArgs) -> Result<Vec<Dependency>, Error> {
         })?;
         dependencies.push(Dependency::new(path).named(name));
     }
+    dependencies.extend(args.share.iter().map(|path| Dependency::new(path).share(true)));
     for dependency in &mut dependencies {
         dependency.exclude.clone_from(&args.exclude);
         dependency.gitignore = args.gitignore;

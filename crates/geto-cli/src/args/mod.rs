@@ -381,6 +381,10 @@ pub(crate) struct TaskArgs {
     #[arg(long, num_args = 2, value_names = ["NAME", "PATH"], action = clap::ArgAction::Append)]
     pub(crate) dep_as: Vec<OsString>,
 
+    /// Send this file or directory, and show the task what its host keeps, read-only, instead of a copy
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) share: Vec<PathBuf>,
+
     /// Leave out what this pattern matches in directories that are sent, in gitignore syntax
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<String>,
@@ -562,8 +566,16 @@ pub(crate) struct CleanArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
+    /// Remove the dependencies that hosts keep instead, but for what tasks use that are still there
+    #[arg(long, conflicts_with_all = ["older_than", "all", "dry_run"])]
+    pub(crate) cache: bool,
+
+    /// On these hosts, given as for `geto run` [default: all of geto.ini]
+    #[arg(short = 'H', long = "host", value_name = "HOST", requires = "cache", value_hint = ValueHint::Hostname)]
+    pub(crate) hosts: Vec<String>,
+
     #[command(flatten)]
-    pub(crate) config: ConfigArgs,
+    pub(crate) connect: ConnectArgs,
 }
 
 /// A time in which something can happen.

@@ -32,7 +32,7 @@ pub(super) type Answer = (Host, Result<Vec<HostTask>, Error>);
 
 /// The hosts that may have tasks: those that are named, else those of geto.ini (`local` without
 /// one) and those on which the ledger knows tasks without an end.
-pub(super) async fn hosts(
+pub(crate) async fn hosts(
     fleet: &Fleet,
     words: &[String],
     printer: Printer,

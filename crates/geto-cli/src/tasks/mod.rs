@@ -13,6 +13,7 @@ mod table;
 use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, TaskId};
 
 pub(crate) use self::attach::attach;
+pub(crate) use self::find::hosts;
 pub(crate) use self::logs::logs;
 pub(crate) use self::many::{fetch, kill, wait};
 pub(crate) use self::ps::ps;
