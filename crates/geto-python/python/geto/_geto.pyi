@@ -1,0 +1,69 @@
+"""The engine of geto; use the package `geto`."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Optional, final
+
+__all__ = ["Fleet", "Handle", "Interrupter", "Task"]
+
+_Done = Callable[[Any, Any], object]
+
+@final
+class Task:
+    def __new__(cls, parts: Any) -> Task: ...
+
+@final
+class Handle:
+    @property
+    def task_id(self) -> str: ...
+    def kill(self) -> None: ...
+
+@final
+class Interrupter:
+    def interrupt(self) -> None: ...
+
+@final
+class Fleet:
+    @staticmethod
+    def open(
+        config: Optional[str], hosts: Optional[list[str]]
+    ) -> tuple[Optional[Fleet], Optional[dict[str, Any]]]: ...
+    def hosts(self) -> list[dict[str, Any]]: ...
+    def run(
+        self,
+        task: Task,
+        *,
+        host: Optional[str],
+        pick: str,
+        into: Optional[str],
+        overwrite: bool,
+        detach: bool,
+        follow: Optional[Callable[[str, Any], object]],
+        done: _Done,
+    ) -> Optional[Handle]: ...
+    def run_each(self, task: Task, into: Optional[str], done: _Done) -> Optional[Handle]: ...
+    def tasks(self, host: str, done: _Done) -> None: ...
+    def attach(
+        self,
+        task_id: str,
+        host: str,
+        *,
+        so_far: bool,
+        kill: bool,
+        into: Optional[str],
+        overwrite: bool,
+        keep: bool,
+        bring: Optional[list[str]],
+        follow: Optional[Callable[[str, Any], object]],
+        done: _Done,
+    ) -> Optional[Handle]: ...
+    def remove(self, task_id: str, host: str, done: _Done) -> None: ...
+    def map(
+        self,
+        tasks: Iterator[tuple[Task, Optional[str]]],
+        *,
+        overwrite: bool,
+        per_host: Optional[int],
+        claim: Optional[Callable[[int], bool]],
+        tell: Callable[[str, int, Any], object],
+        done: _Done,
+    ) -> Optional[Interrupter]: ...

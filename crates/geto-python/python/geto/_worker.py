@@ -1,0 +1,53 @@
+"""What runs on hosts for :class:`geto.Executor`: one call, given on stdin.
+
+Any version of Python must be able to read it, to say that it is the wrong one.
+"""
+
+import os
+import sys
+
+
+def answer(kind, value):
+    """Leaves the answer where the caller finds it, whole."""
+    with open("geto-result.part", "wb") as file:
+        file.write(kind + b"\n" + value)
+    os.rename("geto-result.part", "geto-result")
+
+
+def call(source):
+    """Reads a call, makes it, and answers."""
+    theirs = source.readline().strip()
+    own = ("%d.%d" % sys.version_info[:2]).encode("ascii")
+    if theirs != own:
+        answer(b"version", own)
+        return
+    with open("geto-cloudpickle.zip", "wb") as file:
+        file.write(source.read(int(source.readline())))
+    payload = source.read()
+    # What the function reads is not what it came by.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.path.insert(0, os.path.abspath("geto-cloudpickle.zip"))
+    sys.path.insert(0, os.getcwd())
+    import cloudpickle
+    import traceback
+
+    try:
+        initializer, function, args, kwargs = cloudpickle.loads(payload)
+        if initializer is not None:
+            initializer()
+        value = function(*args, **kwargs)
+        answer(b"value", cloudpickle.dumps(value))
+    except BaseException as error:
+        text = traceback.format_exc()
+        try:
+            told = cloudpickle.dumps((error, text))
+        except Exception:
+            told = cloudpickle.dumps((RuntimeError(repr(error)), text))
+        answer(b"error", told)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    call(sys.stdin.buffer if hasattr(sys.stdin, "buffer") else sys.stdin)

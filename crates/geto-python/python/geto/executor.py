@@ -1,0 +1,276 @@
+"""Python functions on hosts, in the shape of :mod:`concurrent.futures`."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import queue
+import shutil
+import sys
+import threading
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Optional, TypeVar, Union
+
+import cloudpickle
+
+from . import _geto
+from .errors import GetoError, RemoteError, error_of
+from .fleet import Fleet
+from .results import Results, results_of
+from .task import Dependency, Script, Task, Text
+
+T = TypeVar("T")
+
+_SCRIPT = """#!/bin/sh
+command -v "$1" >/dev/null 2>&1 || { echo missing >geto-result; exit 0; }
+exec "$1" -u -c 'import sys
+b = getattr(sys.stdin, "buffer", sys.stdin)
+exec(compile(b.read(int(b.readline())), "geto-worker", "exec"))'
+"""
+
+# Registering a module by value is for the whole process.
+_by_value = threading.Lock()
+
+
+class RemoteTraceback(Exception):
+    """Where on its host a function failed; the cause of what it raised."""
+
+    def __str__(self) -> str:
+        return "\n" + str(self.args[0])
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs Python functions on the hosts of a fleet.
+
+    Functions, arguments and results travel by cloudpickle, which is sent along: hosts need a Python of
+    this version, called ``python`` there, and nothing else. Functions of ``modules`` are sent with
+    their code; others are imported on the host. ``initializer`` is called before each function.
+    What a function prints is written to ``sys.stdout`` and ``sys.stderr`` here; what it raises comes
+    with the traceback of its host. ``max_concurrent`` limits how many run on each host at once, its
+    slots by default. Each call is a task of its own, in a Python of its own.
+
+    >>> import geto, sys
+    >>> with geto.Executor(geto.Fleet(hosts=["local"]), python=sys.executable) as executor:
+    ...     list(executor.map(pow, [2, 3], [3, 2]))
+    [8, 9]
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        python: str = "python3",
+        modules: Iterable[ModuleType] = (),
+        env: Optional[Mapping[str, Text]] = None,
+        initializer: Optional[Callable[[], object]] = None,
+        dependencies: Iterable[Dependency] = (),
+        max_concurrent: Optional[int] = None,
+    ) -> None:
+        self._fleet = fleet
+        self._python = python
+        self._modules = list(modules)
+        self._env = env
+        self._initializer = initializer
+        self._dependencies = list(dependencies)
+        self._max_concurrent = max_concurrent
+        self._script = Script("geto-python", _SCRIPT.encode(), max_concurrent=max_concurrent)
+        self._preamble = _preamble()
+        self._calls: queue.SimpleQueue[Optional[tuple[_Call, bytes]]] = queue.SimpleQueue()
+        self._futures: dict[int, _Call] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._shut = False
+        self._started = False
+
+    @property
+    def fleet(self) -> Fleet:
+        """The fleet whose hosts run the functions."""
+        return self._fleet
+
+    def submit(
+        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[T]:
+        """Calls a function on one of the hosts, and returns its future."""
+        future: _Call = _Call()
+        with self._lock:
+            if self._shut:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            try:
+                payload = self._payload((self._initializer, fn, args, kwargs))
+            except Exception as error:
+                future.set_exception(error)
+                return future
+            if not self._started:
+                self._start()
+            self._calls.put((future, payload))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more functions, and waits for those that were given unless told not to."""
+        with self._lock:
+            if not self._shut:
+                self._shut = True
+                self._calls.put(None)
+        if cancel_futures:
+            for future in list(self._futures.values()):
+                future.cancel()
+                future.settle()
+            self._cancel_queued()
+        if wait and self._started:
+            self._over.wait()
+
+    def _cancel_queued(self) -> None:
+        while True:
+            try:
+                taken = self._calls.get_nowait()
+            except queue.Empty:
+                break
+            if taken is not None:
+                taken[0].cancel()
+                taken[0].settle()
+        self._calls.put(None)
+
+    def _start(self) -> None:
+        self._started = True
+        self._fleet._native.map(
+            self._orders(),
+            overwrite=False,
+            per_host=self._max_concurrent,
+            claim=self._claim,
+            tell=self._tell,
+            done=self._done,
+        )
+
+    def _payload(self, call: Any) -> bytes:
+        with _by_value:
+            known = cloudpickle.list_registry_pickle_by_value()
+            added = [module for module in self._modules if module.__name__ not in known]
+            for module in added:
+                cloudpickle.register_pickle_by_value(module)
+            try:
+                pickled: bytes = cloudpickle.dumps(call)
+            finally:
+                for module in added:
+                    cloudpickle.unregister_pickle_by_value(module)
+        return self._preamble + pickled
+
+    def _orders(self) -> Iterator[tuple[_geto.Task, Optional[str]]]:
+        number = 0
+        while (taken := self._calls.get()) is not None:
+            future, payload = taken
+            self._futures[number] = future
+            number += 1
+            task = _CallTask(self._script, [self._python], self._dependencies, self._env, payload)
+            yield task.native(), None
+
+    def _claim(self, number: int) -> bool:
+        future = self._futures[number]
+        if future.cancelled():
+            future.settle()
+            return False
+        return future.running() or future.set_running_or_notify_cancel()
+
+    def _tell(self, kind: str, number: int, value: Any) -> None:
+        if kind != "done":
+            stream = sys.stdout if kind == "stdout" else sys.stderr
+            stream.write(value.decode(errors="replace"))
+            return
+        future = self._futures.pop(number)
+        if future.done():
+            # It was cancelled in time.
+            future.settle()
+            return
+        try:
+            results, error = value
+            if error is not None:
+                raise error_of(error)
+            if results is None:
+                raise GetoError("the function was not started")
+            self._answer(future, results_of(results))
+        except BaseException as failure:
+            future.fail(failure)
+
+    def _answer(self, future: _Call, results: Results) -> None:
+        host = results.host
+        file = None if results.files is None else results.files / "geto-result"
+        if file is None or not file.exists():
+            tail = results.stderr[-2000:].decode(errors="replace").strip()
+            text = f"the function left no answer on host `{host}`: it {results.outcome.text}"
+            raise RemoteError(f"{text}\n{tail}" if tail else text, host=host)
+        kind, _, value = file.read_bytes().partition(b"\n")
+        shutil.rmtree(results.directory, ignore_errors=True)
+        if kind == b"missing":
+            raise RemoteError(
+                f"there is no `{self._python}` on host `{host}`",
+                host=host,
+                hint="install Python there, or say where it is: Executor(python=...)",
+            )
+        if kind == b"version":
+            own = ".".join(map(str, sys.version_info[:2]))
+            raise RemoteError(
+                f"host `{host}` has Python {value.decode()}, and this is Python {own}:"
+                " functions can't travel between them",
+                host=host,
+                hint=f"name a Python {own} of the host: Executor(python='python{own}')",
+            )
+        if kind == b"error":
+            error, trace = cloudpickle.loads(value)
+            error.__cause__ = RemoteTraceback(trace)
+            raise error
+        future.set_result(cloudpickle.loads(value))
+
+    def _done(self, value: Any, error: Optional[dict[str, Any]]) -> None:
+        failure = GetoError("the executor has ended") if error is None else error_of(error)
+        for future in list(self._futures.values()):
+            future.fail(failure)
+        self._futures.clear()
+        self._over.set()
+
+
+class _Call(concurrent.futures.Future[Any]):
+    """The future of one call."""
+
+    def settle(self) -> None:
+        """Tells whoever waits that it was cancelled."""
+        if self._state == "CANCELLED":
+            self.set_running_or_notify_cancel()
+
+    def fail(self, failure: BaseException) -> None:
+        """Ends it with a failure, unless it has ended."""
+        if self.done():
+            self.settle()
+        else:
+            self.set_exception(failure)
+
+
+class _CallTask(Task):
+    """A task whose input is a call, and which brings nothing home but the answer."""
+
+    def __init__(
+        self,
+        script: Script,
+        args: list[str],
+        dependencies: list[Dependency],
+        env: Optional[Mapping[str, Text]],
+        payload: bytes,
+    ) -> None:
+        super().__init__(script, args, dependencies, env, stdin=payload)
+
+    def native(self, bring: Union[None, Iterable[str]] = None) -> _geto.Task:
+        return super().native(["geto-result"])
+
+
+def _preamble() -> bytes:
+    """All of a call's input but the call: the worker, the version, and cloudpickle."""
+    worker = Path(__file__).with_name("_worker.py").read_bytes()
+    place = Path(cloudpickle.__file__).parent
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(place.glob("*.py")):
+            archive.write(file, f"cloudpickle/{file.name}")
+    version = ".".join(map(str, sys.version_info[:2]))
+    package = packed.getvalue()
+    head = b"%d\n%b%b\n%d\n" % (len(worker), worker, version.encode(), len(package))
+    return head + package

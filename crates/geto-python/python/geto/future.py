@@ -1,0 +1,125 @@
+"""Futures of tasks."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import threading
+import weakref
+from typing import Any, Callable, Generic, Optional, TypeVar
+
+from . import _geto
+from .errors import ForkedError, error_of
+from .results import Results
+
+T = TypeVar("T")
+
+_pending: weakref.WeakSet[Promise[Any]] = weakref.WeakSet()
+
+
+class Promise(concurrent.futures.Future[T], Generic[T]):
+    """A future of something that the engine does.
+
+    Its result is there once the engine has told it. :meth:`wait` is what synchronous calls do.
+    """
+
+    def __init__(self, convert: Callable[[Any], T]) -> None:
+        super().__init__()
+        self._convert = convert
+        self._handle: Optional[_geto.Handle] = None
+        self._killed = False
+        self._process = os.getpid()
+        _pending.add(self)
+
+    def told(self, value: Any, error: Optional[dict[str, Any]]) -> None:
+        """Takes what the engine tells at the end."""
+        if not self.running() and not self.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            self.set_exception(error_of(error))
+            return
+        try:
+            self.set_result(self._convert(value))
+        except Exception as failure:
+            self.set_exception(failure)
+
+    def begun(self) -> None:
+        """Notes that it can't be cancelled any more."""
+        with self._condition:
+            pending = self._state == "PENDING"
+        if pending:
+            self.set_running_or_notify_cancel()
+
+    def handled(self, handle: Optional[_geto.Handle]) -> None:
+        """Takes what ends it."""
+        self._handle = handle
+        if self._killed and handle is not None:
+            handle.kill()
+
+    def kill(self) -> None:
+        """Ends the task and all its processes on its host: TERM, then KILL after 10 s."""
+        self._killed = True
+        if self._handle is not None:
+            self._handle.kill()
+
+    def cancel(self) -> bool:
+        """Cancels a task that has not begun; False for one that runs or has ended.
+
+        A task that its host lets in at this very moment is ended there at once.
+        """
+        cancelled = super().cancel()
+        if cancelled:
+            self.kill()
+        return cancelled
+
+    def wait(self) -> T:
+        """Waits for the result; Ctrl-C ends the task, and is raised when it has ended."""
+        try:
+            return self.result()
+        except KeyboardInterrupt:
+            self.kill()
+            # A second Ctrl-C leaves at once.
+            self.exception()
+            raise
+
+
+class TaskFuture(Promise[Results]):
+    """The future of a task that was submitted; its result is :class:`Results`.
+
+    >>> import geto
+    >>> fleet = geto.Fleet(hosts=["local"])
+    >>> future = fleet.submit(geto.Task(geto.Script.from_commands("job", ["echo done"])))
+    >>> future.result().text, future.host, future.cancel()
+    ('done\\n', 'local', False)
+    """
+
+    def __init__(self, convert: Callable[[Any], Results]) -> None:
+        super().__init__(convert)
+        self._host: Optional[str] = None
+
+    @property
+    def task_id(self) -> Optional[str]:
+        """The id of the task's instance."""
+        return None if self._handle is None else self._handle.task_id
+
+    @property
+    def host(self) -> Optional[str]:
+        """The name of its host, once its script has been started."""
+        return self._host
+
+    def started(self, host: str) -> None:
+        """Notes where it runs."""
+        self._host = host
+        self.begun()
+
+
+def _forked() -> None:
+    # Nobody here will ever tell them how they ended, and their locks may be held for ever.
+    for future in list(_pending):
+        if future._state in ("PENDING", "RUNNING", "CANCELLED"):
+            future._condition = threading.Condition()
+            future._state = "RUNNING"
+            future.set_exception(ForkedError())
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,134 @@
+"""Scripts and tasks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Optional, Union
+
+from . import _geto
+
+#: A text or bytes, as in :mod:`subprocess`.
+Text = Union[str, bytes]
+#: Where something is on this machine.
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is executed on a host: a name, a text and a limit.
+
+    Its first line names the interpreter (``#!``); without one it is run by ``/bin/sh``.
+
+    >>> import geto
+    >>> script = geto.Script.from_commands("greet", ["echo Hello, $1"], max_concurrent=2)
+    >>> geto.Script("greet").command("echo Hello, $1").text == script.text
+    True
+    """
+
+    #: Instances of one name are counted together.
+    name: str
+    #: The program text; ``None`` for a file or a command.
+    text: Optional[bytes] = b""
+    #: The file that holds the text, read when a task is run.
+    path: Optional[Path] = None
+    #: A command and its first arguments, executed without a shell.
+    argv: Optional[list[bytes]] = None
+    #: How many instances of this name run at once on a host, over all origins; no limit by default.
+    max_concurrent: Optional[int] = None
+
+    @classmethod
+    def from_commands(
+        cls, name: str, lines: Iterable[Text], max_concurrent: Optional[int] = None
+    ) -> Script:
+        """Makes a script of lines."""
+        text = b"".join(os.fsencode(line) + b"\n" for line in lines)
+        return cls(name, text, max_concurrent=max_concurrent)
+
+    @classmethod
+    def from_path(
+        cls, path: PathLike, name: Optional[str] = None, max_concurrent: Optional[int] = None
+    ) -> Script:
+        """Makes a script of a file; its name is that of the file without suffix."""
+        path = Path(path)
+        return cls(name or path.stem, None, path, max_concurrent=max_concurrent)
+
+    @classmethod
+    def from_argv(
+        cls, argv: Iterable[Text], name: Optional[str] = None, max_concurrent: Optional[int] = None
+    ) -> Script:
+        """Makes a script that executes a command of the host as it stands, without a shell."""
+        words = [os.fsencode(word) for word in argv]
+        name = name or (os.path.basename(os.fsdecode(words[0])) if words else "")
+        return cls(name, None, None, words, max_concurrent)
+
+    def command(self, line: Text) -> Script:
+        """Returns the script with one more line."""
+        text = (self.text or b"") + os.fsencode(line) + b"\n"
+        return Script(self.name, text, max_concurrent=self.max_concurrent)
+
+
+#: A path, or a path and the name that it has under ``DEPS``.
+Dependency = Union[PathLike, tuple[PathLike, str]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A script and all that belongs to one execution of it.
+
+    Running it twice makes two instances. A timeout is seconds or a :class:`datetime.timedelta`,
+    rounded up to whole seconds; values of ``env`` are secrets.
+
+    >>> import geto
+    >>> script = geto.Script.from_commands("greet", ["echo Hello, $1 $NAME"])
+    >>> task = geto.Task(script, args=["dear"], env={"NAME": "world"}, timeout=60)
+    >>> geto.Fleet(hosts=["local"]).run(task).text
+    'Hello, dear world\\n'
+    """
+
+    #: What is executed.
+    script: Script
+    #: The arguments of the script.
+    args: Iterable[Union[Text, PathLike]] = ()
+    #: Files and directories that the script finds as ``DEPS/<name>``.
+    dependencies: Iterable[Dependency] = ()
+    #: Variables of the script.
+    env: Optional[Mapping[str, Text]] = field(default=None, repr=False)
+    #: How long the script may run; no limit by default.
+    timeout: Optional[Union[float, timedelta]] = None
+    #: How many of the host's slots it takes.
+    slots: int = 1
+    #: How many of the host's GPUs it has to itself.
+    gpus: int = 0
+    #: What the script reads on its standard input.
+    stdin: Optional[Text] = field(default=None, repr=False)
+
+    def native(self, bring: Optional[Iterable[str]] = None) -> _geto.Task:
+        """Makes a task of the engine; ``bring`` are patterns of files that come home."""
+        return _geto.Task(_Parts(self, bring))
+
+
+class _Parts:
+    """What the engine reads of a task."""
+
+    def __init__(self, task: Task, bring: Optional[Iterable[str]]) -> None:
+        timeout = task.timeout
+        self.script = task.script
+        self.args = [os.fsencode(arg) for arg in task.args]
+        self.env = [(name, os.fsencode(value)) for name, value in (task.env or {}).items()]
+        self.dependencies = [
+            (
+                (os.fspath(given[0]), given[1])
+                if isinstance(given, tuple)
+                else (os.fspath(given), None)
+            )
+            for given in task.dependencies
+        ]
+        self.stdin = None if task.stdin is None else os.fsencode(task.stdin)
+        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        self.slots = task.slots
+        self.gpus = task.gpus
+        self.bring = None if bring is None else list(bring)

@@ -1,0 +1,114 @@
+"""Python functions on hosts."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import sys
+import threading
+import types
+from pathlib import Path
+
+import pytest
+
+import geto
+
+
+@pytest.fixture
+def executor(fleet: geto.Fleet) -> geto.Executor:
+    return geto.Executor(fleet, python=sys.executable)
+
+
+def test_calls_functions_on_hosts(executor: geto.Executor) -> None:
+    base = 10
+    with executor:
+        future = executor.submit(lambda x, *, y: (base + x * y, os.environ["GETO_HOST"]), 2, y=3)
+        assert future.result() == (16, "one")
+        assert list(executor.map(lambda x: x + base, range(5))) == [10, 11, 12, 13, 14]
+    assert isinstance(executor, concurrent.futures.Executor)
+    with pytest.raises(RuntimeError):
+        executor.submit(print)
+
+
+def test_exceptions_come_with_the_remote_traceback(executor: geto.Executor) -> None:
+    def fails() -> None:
+        raise KeyError("there")
+
+    with executor, pytest.raises(KeyError, match="there") as raised:
+        executor.submit(fails).result()
+    assert "in fails" in str(raised.value.__cause__)
+
+
+def test_prints_come_to_the_caller(
+    executor: geto.Executor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with executor:
+        executor.submit(lambda: print("hello from there")).result()
+    assert capsys.readouterr().out == "hello from there\n"
+
+
+def test_sends_modules_by_value_variables_and_files(fleet: geto.Fleet, tmp_path: Path) -> None:
+    module = types.ModuleType("only_here")
+    exec("def double(x): return 2 * x", module.__dict__)
+    sys.modules["only_here"] = module
+    (tmp_path / "data").write_text("sent")
+    large = os.urandom(1 << 20)
+    with geto.Executor(
+        fleet,
+        python=sys.executable,
+        modules=[module],
+        env={"MINE": "yes"},
+        dependencies=["data"],
+        initializer=lambda: os.environ.__setitem__("BEFORE", "set"),
+        max_concurrent=1,
+    ) as executor:
+        assert executor.submit(module.double, 4).result() == 8
+        look = executor.submit(
+            lambda: (os.environ["MINE"], os.environ["BEFORE"], open("DEPS/data").read())
+        )
+        assert look.result() == ("yes", "set", "sent")
+        assert executor.submit(lambda data: data[::-1], large).result() == large[::-1]
+
+
+def test_says_that_there_is_no_python(fleet: geto.Fleet) -> None:
+    with geto.Executor(fleet, python="python-none") as executor:
+        with pytest.raises(geto.RemoteError, match="no `python-none` on host `one`"):
+            executor.submit(int).result()
+
+
+def test_says_that_python_is_of_another_version(fleet: geto.Fleet, tmp_path: Path) -> None:
+    # The real one under a name that makes it believe in another version.
+    other = tmp_path / "python-other"
+    other.write_text(
+        f"#!/bin/sh\nshift 2\nexec {sys.executable} -c "
+        '"import sys; sys.version_info = (3, 2, 0); exec(sys.argv[1])" "$1"\n'
+    )
+    other.chmod(0o755)
+    with geto.Executor(fleet, python=str(other)) as executor:
+        with pytest.raises(geto.RemoteError, match="has Python 3.2") as raised:
+            executor.submit(int).result()
+    assert raised.value.host == "one"
+
+
+def test_function_that_ends_its_process_is_an_error(executor: geto.Executor) -> None:
+    with executor, pytest.raises(geto.RemoteError, match="exited with code 7"):
+        executor.submit(os._exit, 7).result()
+
+
+def test_shutdown_cancels_what_has_not_begun(fleet: geto.Fleet, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    executor = geto.Executor(fleet, python=sys.executable, max_concurrent=1)
+    path = str(gate)
+    first = executor.submit(lambda: open(path).read())
+    rest = [executor.submit(int) for _ in range(5)]
+    # It is there once it reads.
+    writer = open(gate, "w")
+    closer = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True})
+    closer.start()
+    concurrent.futures.wait(rest)
+    writer.write("x")
+    writer.close()
+    closer.join()
+    assert first.result() == "x"
+    assert all(future.cancelled() for future in rest)
