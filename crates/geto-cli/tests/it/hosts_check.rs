@@ -63,7 +63,7 @@ fn a_work_path_that_is_small_and_noexec_is_told() {
     let machines = entries(&entries(&server.inside("/srv/geto"))[0]);
     let names: Vec<_> =
         entries(&machines[0]).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
-    assert_eq!(names, ["gone", "tasks"]);
+    assert_eq!(names, ["gone", "pids", "tasks"]);
 }
 
 #[test]

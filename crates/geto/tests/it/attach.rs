@@ -9,7 +9,7 @@ use geto::{
 };
 use geto_testkit::{Machine, Server, Sshd, system_shells};
 
-use crate::support::{Place, below, kind, runtime};
+use crate::support::{Place, below, kind, pid_file, runtime};
 
 /// A server whose /bin/sh is `shell`, and two origins that know it.
 pub(crate) struct World {
@@ -183,7 +183,8 @@ fn a_task_is_ended_from_anywhere_and_its_results_stay() {
 /// Kills the processes that files of a task name.
 fn kill(directory: &Path, files: &[&str]) {
     for file in files {
-        let text = fs_err::read_to_string(directory.join(file)).unwrap();
+        let path = if *file == "pid" { pid_file(directory) } else { directory.join(file) };
+        let text = fs_err::read_to_string(path).unwrap();
         let word = text.split_whitespace().last().unwrap_or_default();
         let word = if *file == "pid" { text.split_whitespace().next().unwrap() } else { word };
         let pid = word.split(':').next().unwrap().parse().unwrap();
@@ -227,7 +228,7 @@ fn a_task_of_before_a_reboot_is_lost_and_its_results_stay() {
         // Numbers of another start, which other processes have by now.
         let own = format!("{}:1", std::process::id());
         fs_err::write(directory.join("supervisor"), format!("0000-1111:1 {own}\n")).unwrap();
-        fs_err::write(directory.join("pid"), format!("{} 1\n", std::process::id())).unwrap();
+        fs_err::write(pid_file(&directory), format!("{} 1\n", std::process::id())).unwrap();
         let task = world.the_task().await;
         let lost = Outcome::Lost { reason: "the host was restarted".to_owned() };
         assert_eq!((task.state, &task.outcome), (TaskState::Ended, &Some(lost.clone())));
@@ -252,7 +253,7 @@ fn a_task_that_has_ended_is_not_ended_again() {
             .arg("1000")
             .spawn()
             .unwrap();
-        fs_err::write(directory.join("pid"), format!("{} 1\n", other.id())).unwrap();
+        fs_err::write(pid_file(&directory), format!("{} 1\n", other.id())).unwrap();
         let attach = world.other.attach(world.host(), id);
         attach.canceller().cancel();
         assert_eq!(attach.watch().await.unwrap(), Some(results.outcome));

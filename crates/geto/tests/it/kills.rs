@@ -6,7 +6,7 @@ use std::thread;
 use geto::{Error, Event, Outcome, Results, Script, Stdin, Task};
 use geto_testkit::{Direction, Machine, Server, Sshd, system_shells};
 
-use crate::support::runtime;
+use crate::support::{pid_file, runtime};
 use crate::world::{Whole, World, kill_named, numbers};
 
 const WHOLE: Whole = Whole { numbers: 4_000, file_bytes: 20_000 };
@@ -98,7 +98,8 @@ fn a_session_that_is_killed_before_the_start_does_not_matter_to_the_script() {
             world.with_setup(format!("until [ -e '{}' ]; do sleep 0.02; done", gate.display()));
         let result = thread::scope(|scope| {
             scope.spawn(|| {
-                let pid = || fs_err::read_to_string(world.tasks().first()?.join("pid")).ok();
+                let pid =
+                    || fs_err::read_to_string(pid_file(&world.tasks().into_iter().next()?)).ok();
                 while !pid().is_some_and(|pid| pid.ends_with('\n')) {
                     thread::yield_now();
                 }
@@ -144,7 +145,10 @@ fn a_supervisor_that_is_killed_anywhere_runs_nothing_twice() {
         let world = World::of(server, |proxy| proxy);
         let (result, ..) = thread::scope(|scope| {
             scope.spawn(|| {
-                let at = |name: &str| Some(world.tasks().first()?.join(name));
+                let at = |name: &str| {
+                    let task = world.tasks().into_iter().next()?;
+                    Some(if name == "pid" { pid_file(&task) } else { task.join(name) })
+                };
                 let is_there = |path: PathBuf| {
                     fs_err::metadata(&path)
                         .is_ok_and(|file| file.len() > 0 || path.ends_with("over"))

@@ -170,6 +170,45 @@ fn a_repetition_that_comes_too_late_is_told_so() {
     });
 }
 
+/// Nobody has heard of its start, its own directory is gone, and it runs: it is not started once more, and
+/// ends at its time though nobody follows it.
+#[test]
+fn a_task_that_has_removed_its_directory_is_not_started_again_and_ends_at_its_time() {
+    // Of its own: what ends a task looks for its id in every process.
+    let own = std::process::id();
+    let id = format!("0000-0001-{:04x}-{:04x}", own >> 16, own & 0xffff);
+    let run = |attempt: &str, script: &str| run(attempt, script).replacen(ID, &id, 1);
+    under_each_shell(|shell, work, script| {
+        let mut first = Session::start(shell, work);
+        let removes = format!(
+            "{script}echo $$ >{0}/pid\nuntil [ -e {0}/gate ]; do sleep 0.02; done\nrm -rf \"${{PWD%/*}}\"; exec sleep 1000\n",
+            work.display()
+        );
+        let request = run("a", &removes).replacen(" bring=all", " timeout=3 bring=all", 1);
+        first.say(&format!("{request}go\n"));
+        first.wait_for("started");
+        first.kill();
+        fs_err::write(work.join("gate"), "").unwrap();
+        while !crate::support::below(work, "tasks").is_empty() {
+            std::thread::yield_now();
+        }
+        let mut second = Session::start(shell, work);
+        second.say(&format!("attach id={id} again=yes out=0 err=0 follow=yes bring=about\n"));
+        assert_eq!(second.wait_for("state"), "gone 0");
+        second.say(&run("b", script));
+        assert!(second.wait_for("error").starts_with("exists "));
+        let pid = fs_err::read_to_string(work.join("pid")).unwrap();
+        // The supervisor removes this last.
+        while !crate::support::below(work, "pids").is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
+        let mut third = Session::start(shell, work);
+        third.say(&run("c", script));
+        assert!(third.wait_for("error").starts_with("exists "));
+    });
+}
+
 /// Between the look at a task and its output somebody else may have removed it: nobody waits for words
 /// that don't come.
 #[test]

@@ -65,6 +65,12 @@ pub(crate) fn below(work: &Path, kind: &str) -> Vec<PathBuf> {
     machines(work).iter().flat_map(|machine| entries(&machine.join(kind))).collect()
 }
 
+/// The file with the number of a task's first process.
+pub(crate) fn pid_file(task: &Path) -> PathBuf {
+    let machine = task.ancestors().nth(2).expect("a task is in a directory of its machine");
+    machine.join("pids").join(task.file_name().expect("a task has a name"))
+}
+
 /// What may be a machine's directory below a work path.
 pub(crate) fn machines(work: &Path) -> Vec<PathBuf> {
     let users = entries(work).into_iter();

@@ -196,7 +196,7 @@ request_list() {
     read_about
     g_start='' g_held='' g_pid='' g_used=''
     { read -r g_start g_held <"$g_task/started"; } 2>/dev/null
-    [ "$g_state" != running ] || ! { read -r g_pid g_rest <"$g_task/pid"; } 2>/dev/null || cpu_ticks
+    [ "$g_state" != running ] || ! { read -r g_pid g_rest <"$g_pids/$g_id"; } 2>/dev/null || cpu_ticks
     g_rest=$g_about_since$g_nl$g_about_clock$g_nl$g_start$g_nl$g_held$g_nl$g_used
     g_rest=$g_rest$g_nl$g_about_origin$g_nl$g_about_host$g_nl$g_about_name$g_nl$g_end
     g_tag=

@@ -195,8 +195,9 @@ request_work() {
   g_gone=$g_work/$g_machine/gone
   g_parts=$g_work/$g_machine/parts
   g_cache=$g_work/$g_machine/cache
-  if ! [ -d "$g_tasks" ] || ! [ -d "$g_gone" ]; then
-    g_error=$(mkdir -p "$g_tasks" "$g_gone" 2>&1) || {
+  g_pids=$g_work/$g_machine/pids
+  if ! [ -d "$g_tasks" ] || ! [ -d "$g_gone" ] || ! [ -d "$g_pids" ]; then
+    g_error=$(mkdir -p "$g_tasks" "$g_gone" "$g_pids" 2>&1) || {
       fail work-path "$g_error"
       g_tasks=
       return
@@ -268,17 +269,19 @@ take_keys() {
   done
 }
 
-# remove_task: removes the task's directory, also what the task made unwritable.
+# remove_task: removes what there is of the task, also what the task made unwritable.
 remove_task() {
   cd / || return
-  rm -rf "$g_task" 2>/dev/null || {
+  rm -rf "${g_pids:?}/${g_task##*/}" "$g_task" 2>/dev/null || {
     chmod -R u+rwx "$g_task" 2>/dev/null
     rm -rf "$g_task" 2>/dev/null
   }
 }
 
-# is_ours: whether no other session has been given the task that this one claimed.
+# is_ours: whether no other session has been given the task that this one claimed, and it has not been
+# started.
 is_ours() {
+  [ ! -e "$g_pids/$g_id" ] || return
   g_rest=
   { read -r g_rest <"$g_task/claim"; } 2>/dev/null
   [ "${g_rest:-$g_claim}" = "$g_claim" ]

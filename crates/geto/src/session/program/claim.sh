@@ -30,6 +30,10 @@ claim() {
     fail exists "the task has ended, and its results were fetched"
     return 1
   fi
+  if [ -e "$g_pids/$g_id" ]; then
+    fail exists "the task was started"
+    return 1
+  fi
   # What it says costs a fork more.
   mkdir -p "$g_task/dir" 2>/dev/null || g_error=$(mkdir -p "$g_task/dir" 2>&1) || {
     fail work-path "$g_error"

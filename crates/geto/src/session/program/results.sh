@@ -105,7 +105,7 @@ follow() {
         ;;
       started)
         g_begun=yes g_pid=none
-        read -r g_pid g_rest <pid
+        read -r g_pid g_rest <"$g_pids/$g_id"
         say started "$g_task/dir"
         ;;
       'waiting '* | 'slot '* | 'full '* | 'fragile '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;

@@ -34,7 +34,7 @@ run() {
     elif [ -s "$g_task/supervisor" ]; then
       g_last_words="error exists another session has claimed the task"
     else
-      remove_task
+      ! is_ours || remove_task
       g_last_words="error disk $g_task: no room to say who runs it"
     fi
     end_ticker
@@ -49,7 +49,8 @@ may_start() {
   echo "$g_mine" >"$g_task/supervisor"
   set +C
   read -r g_rest <"$g_task/supervisor" && [ "$g_rest" = "$g_mine" ] \
-    && read -r g_rest <"$g_task/claim" && [ "$g_rest" = "$g_claim" ] && [ ! -e "$g_gone/$g_id" ]
+    && read -r g_rest <"$g_task/claim" && [ "$g_rest" = "$g_claim" ] && [ ! -e "$g_gone/$g_id" ] \
+    && [ ! -e "$g_pids/$g_id" ]
 }
 
 # supervise NAME=VALUE... -- ARG...: runs the task to its end and writes the outcome. It outlives
@@ -78,7 +79,7 @@ supervise() {
   [ "$g_timeout" = 0 ] || kill "$g_watchdog" 2>/dev/null
   # So far it is this process.
   g_pid=none
-  read -r g_pid g_rest <"$g_task/pid"
+  [ ! -d "$g_task" ] || read -r g_pid g_rest <"$g_pids/$g_id"
   g_left=
   if [ -e "$g_task/why" ]; then
     end_tree 10
@@ -98,6 +99,7 @@ supervise() {
   { printf '%4096s' '' >>"$g_task/over"; } 2>/dev/null || g_full=yes
   printf 'status=%s why=%s started=%s start=%s end=%s cpu=%s full=%s left=%s .\n' \
     "$g_status" "$g_why" "$g_started" "$g_start" "$g_end" "$g_times" "$g_full" "$g_left" 1<>"$g_task/outcome"
+  [ -d "$g_task" ] || [ ! -e "$g_gone/$g_id" ] || remove_task
 } 2>/dev/null
 
 # own_scope: takes this process, with all that it starts from here on, out of the session, for hosts
@@ -149,7 +151,9 @@ execute() {
   # shellcheck disable=SC3045
   case ${KSH_VERSION-} in *93*) ulimit -t "$(ulimit -t)" ;; esac
   myself
-  echo "$g_pid $g_began" >"$g_task/pid"
+  # Not in the task's directory, which the task may remove: no other session may start it then, and at its
+  # timeout it is found.
+  echo "$g_pid $g_began" >"$g_pids/$g_id" || exit 125
   # A cancel that came before the id was written finds this process late; it finds the cancel.
   [ -e "$g_task/why" ] && exit 143
   [ -z "$g_ticket" ] || hold_ticket

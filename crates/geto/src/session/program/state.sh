@@ -64,7 +64,9 @@ look() {
     g_state=gone
     return
   elif ! [ -d "$g_task" ]; then
+    # One that has removed its own directory may still run.
     g_state=none
+    [ ! -e "$g_pids/$g_id" ] || g_state=gone
   elif has_ended; then
     g_state=ended
   elif is_dead; then

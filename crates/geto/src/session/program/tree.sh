@@ -9,7 +9,7 @@ stop() {
   set -C
   { echo "$1" >"$g_task/why"; } 2>/dev/null || g_rest=
   set +C
-  until [ -s "$g_task/pid" ]; do
+  until [ -s "$g_pids/$g_id" ]; do
     # Who waits for a slot looks for the reason.
     [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] && supervisor_lives || return
     sleep 0.05 || sleep 1
@@ -26,7 +26,7 @@ bury_task() {
 # task_pid: sets g_pid to the number of the task's first process; it may be another one's by now.
 task_pid() {
   g_pid=''
-  { read -r g_pid g_last <"$g_task/pid"; } 2>/dev/null
+  { read -r g_pid g_last <"$g_pids/$g_id"; } 2>/dev/null
   [ -z "$g_pid" ] || [ -z "$g_proc" ] || ! began "$g_pid" || [ "$g_began" = "$g_last" ] || g_pid=none
 }
 
