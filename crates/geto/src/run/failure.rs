@@ -11,7 +11,12 @@ use crate::{Error, ErrorKind};
 impl Execution<'_> {
     /// What the host refuses, in the words of a user.
     pub(super) fn refused(&self, kind: &str, text: &str) -> Error {
-        let text = printable_lines(text.as_bytes());
+        let mut text = printable_lines(text.as_bytes());
+        // GNU tar only says how much it wrote.
+        if kind == "disk" && ["No space left", "Wrote only"].iter().any(|full| text.contains(full))
+        {
+            text.insert_str(0, "disk full: ");
+        }
         let (message, hint) = match kind {
             "exists" => ("failed to claim the task", None),
             "gone" => ("the task's directory was removed before it had ended", None),
