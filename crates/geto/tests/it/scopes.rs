@@ -116,17 +116,21 @@ fn a_task_that_logind_may_end_is_warned_of_and_its_loss_has_that_reason() {
 fn a_supervisor_gets_a_scope_of_its_own_where_a_manager_stays() {
     let world = World::new();
     let _bus = world.linger();
+    // Where nobody ends what a session leaves, nobody is asked.
     world.leave();
+    assert!(!world.asked.exists());
+    world.server.kill_processes();
+    world.set_logind(KILLS);
+    // Who could not be taken is warned of.
+    assert_eq!(world.leave().len(), 1);
     let asked = fs_err::read_to_string(&world.asked).unwrap();
-    let directory = tasks(&world.server).remove(0);
+    let asked_for = |task: &PathBuf| asked.contains(&*task.file_name().unwrap().to_string_lossy());
+    let directory = tasks(&world.server).into_iter().find(asked_for).unwrap();
     let supervisor = fs_err::read_to_string(directory.join("supervisor")).unwrap();
     let pid = supervisor.split_whitespace().last().unwrap().split(':').next().unwrap();
     let id = directory.file_name().unwrap().to_str().unwrap();
     let wanted =
         format!("StartTransientUnit ssa(sv)a(sa(sv)) geto-{id}.scope fail 1 PIDs au 1 {pid} 0\n");
     assert!(asked.ends_with(&wanted) && asked.lines().count() == 1, "{asked}");
-    // Who could not be taken is warned of.
-    world.set_logind(KILLS);
-    assert_eq!(world.leave().len(), 1);
     world.server.kill_processes();
 }

@@ -105,7 +105,7 @@ supervise() {
 # own_scope: takes this process, with all that it starts from here on, out of the session, for hosts
 # that end what a session leaves. Where that can't be, nothing is started for it.
 own_scope() {
-  [ -n "${XDG_SESSION_ID-}" ] && has_manager || return
+  [ -n "${XDG_SESSION_ID-}" ] && has_manager && ends_with_session || return
   g_rest=org.freedesktop.systemd1
   busctl --user --timeout=5 call $g_rest /org/freedesktop/systemd1 $g_rest.Manager StartTransientUnit \
     'ssa(sv)a(sa(sv))' "geto-$g_id.scope" fail 1 PIDs au 1 "$g_supervisor" 0 >/dev/null || return
