@@ -138,7 +138,12 @@ request_fill() {
     return
   }
   # Some take an archive for whole that lacks its end, and the origin may have found its files changed.
-  read -r g_rest <&3 && [ "$g_rest" = whole ] || exit_unfilled
+  g_rest=
+  read -r g_rest <&3
+  [ "$g_rest" = whole ] || {
+    let_go
+    exit 1
+  }
   rm -f "$g_parts/$g_id"
   { echo "$g_size" >"$g_task/size" && true >"$g_task/used"; } 2>/dev/null || {
     let_go
@@ -150,11 +155,6 @@ request_fill() {
   let_go
   say held filled
   evict "$g_limit" "$g_tree"
-}
-
-exit_unfilled() {
-  let_go
-  exit 1
 }
 
 # unpack: copies stdin, which the origin may have packed.
