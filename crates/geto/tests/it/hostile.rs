@@ -35,9 +35,9 @@ impl Transport for Liar {
             let mut text = Vec::new();
             let nonce = loop {
                 let at = text.windows(8).position(|window| window == b"g_nonce=");
-                // It waits until the task could have been started.
+                // It waits until the task could have been started. More may have come by then.
                 if let Some(nonce) = at.and_then(|at| text.get(at + 8..at + 40))
-                    && text.ends_with(b"\ngo\n")
+                    && text.windows(4).any(|window| window == b"\ngo\n")
                 {
                     break nonce.to_vec();
                 }
