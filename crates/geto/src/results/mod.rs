@@ -2,6 +2,7 @@
 
 mod archive;
 mod claims;
+mod group;
 mod place;
 mod sync;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 mod unpack;
 
 pub(crate) use claims::{Claim, Claims};
+pub(crate) use group::{Written, make_durable};
 pub(crate) use place::{Replaced, place};
 pub(crate) use sync::{sync_tree, walk};
 pub(crate) use unpack::unpack;

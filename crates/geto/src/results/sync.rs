@@ -5,8 +5,8 @@ use std::path::Path;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
-use ignore::WalkBuilder;
 use rustix::fs::OFlags;
+use walkdir::WalkDir;
 
 /// Up to so many files and directories are synced one by one. A sync of the whole file system may
 /// have to wait for what others write to it; one of each file waits for the journal each time.
@@ -17,24 +17,37 @@ const ONE_BY_ONE: usize = 64;
 /// # Errors
 /// When the disk says that something could not be written.
 pub(crate) fn sync_tree(directory: &Path) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    if walk(directory).take(ONE_BY_ONE + 1).count() > ONE_BY_ONE {
-        match rustix::fs::syncfs(File::open(directory)?.file()) {
-            Err(rustix::io::Errno::NOSYS) => {}
-            synced => return Ok(synced?),
-        }
+    let mut entries = walk(directory);
+    let few: Vec<_> = entries.by_ref().take(ONE_BY_ONE + 1).collect();
+    if few.len() > ONE_BY_ONE && sync_file_system(directory)? {
+        return Ok(());
     }
-    walk(directory).try_for_each(|entry| sync(&entry.map_err(io::Error::other)?))
+    few.into_iter().chain(entries).try_for_each(|entry| sync(&entry?))
+}
+
+/// Waits until everything on the file system of `directory` is on the disk; false where there is no such
+/// call.
+///
+/// # Errors
+/// When the disk says that something could not be written.
+pub(crate) fn sync_file_system(directory: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    match rustix::fs::syncfs(File::open(directory)?.file()) {
+        Err(rustix::io::Errno::NOSYS) => Ok(false),
+        synced => Ok(synced.map(|()| true)?),
+    }
+    #[cfg(not(target_os = "linux"))]
+    Ok(false)
 }
 
 /// Everything below a directory, itself included; links are not followed.
-pub(crate) fn walk(directory: &Path) -> ignore::Walk {
-    WalkBuilder::new(directory).standard_filters(false).follow_links(false).build()
+pub(crate) fn walk(directory: &Path) -> walkdir::IntoIter {
+    WalkDir::new(directory).into_iter()
 }
 
 /// Syncs a file or directory; a symlink is on the disk with its directory.
-fn sync(entry: &ignore::DirEntry) -> io::Result<()> {
-    if !entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_dir()) {
+fn sync(entry: &walkdir::DirEntry) -> io::Result<()> {
+    if !entry.file_type().is_file() && !entry.file_type().is_dir() {
         return Ok(());
     }
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();

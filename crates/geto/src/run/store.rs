@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 
 use fs_err::File;
 use geto_core::{Outcome, TaskId};
+use tokio::sync::oneshot;
 
-use crate::clean::{lock_partial, partial_name, remove_tree, take_away};
-use crate::results::{self, Replaced, sync_tree};
+use crate::clean::{lock_partial, partial_name};
+use crate::results::{self, Replaced, Written, make_durable, sync_tree};
 use crate::{Error, ErrorKind};
 
 /// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
@@ -65,6 +66,8 @@ type Syncing = JoinHandle<io::Result<()>>;
 
 /// How much is worth a sync.
 const SYNCED_AT_ONCE: usize = 8 << 20;
+/// Output up to so many bytes is synced together with that of others.
+const SHORT: usize = 64 << 10;
 
 impl Output {
     fn create(path: PathBuf) -> io::Result<Self> {
@@ -198,29 +201,35 @@ impl Store {
     /// Once begun, it is done also when the call is dropped.
     pub(super) async fn finish(&mut self, outcome: Vec<u8>) -> Result<PathBuf, Error> {
         let mut syncing = [self.stdout.syncing.take(), self.stderr.syncing.take()];
+        let is_long = self.stdout.fresh.saturating_add(self.stderr.fresh) > SHORT;
         let (partial, last, replace) = (self.partial(), self.last.clone(), self.replace);
+        let (durable, told) = oneshot::channel();
         // A disk takes its time, and many tasks may end at once.
-        let finish = move || -> io::Result<PathBuf> {
-            syncing.iter_mut().try_for_each(settle)?;
-            fs_err::write(partial.path.join("outcome.json"), outcome)?;
-            sync_tree(&partial.path)?;
-            if replace && last.exists() {
-                // One of the two is whole at any moment. Whoever is stopped in between leaves what
-                // is cleaned up, here or later.
-                let old = partial.path.with_extension("removed");
-                take_away(&last, &old)?;
-                fs_err::rename(&partial.path, &last)?;
-                remove_tree(&old)?;
-            } else {
-                fs_err::rename(&partial.path, &last)?;
+        tokio::task::spawn_blocking(move || {
+            let write = || -> io::Result<bool> {
+                syncing.iter_mut().try_for_each(settle)?;
+                fs_err::write(partial.path.join("outcome.json"), outcome)?;
+                // What takes long is nothing that others should wait for.
+                let is_synced = is_long || partial.files().exists();
+                if is_synced {
+                    sync_tree(&partial.path)?;
+                }
+                Ok(is_synced)
+            };
+            match write() {
+                Ok(is_synced) => make_durable(Written {
+                    partial: partial.path.clone(),
+                    last,
+                    replace,
+                    is_synced,
+                    named: Box::new(move || partial.done.store(true, Ordering::Relaxed)),
+                    durable,
+                }),
+                // Nobody listens when the call was dropped.
+                Err(error) => drop(durable.send(Err(error))),
             }
-            partial.done.store(true, Ordering::Relaxed);
-            if let Some(parent) = last.parent() {
-                File::open(parent)?.sync_all()?;
-            }
-            Ok(last)
-        };
-        let finished = tokio::task::spawn_blocking(finish).await;
+        });
+        let finished = told.await;
         finished.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(unwritable)
     }
 
