@@ -113,7 +113,7 @@ impl Session {
             session.await_loader().await?;
             session.pace = Pace::new();
         }
-        session.writer.send(wire::begin(&purpose.program(), &nonce)).await;
+        session.writer.send(wire::begin(purpose.program(), &nonce)).await;
         Ok(session)
     }
 

@@ -1,5 +1,7 @@
 //! What a session is for → the program that its host is sent.
 
+use std::sync::LazyLock;
+
 use geto_core::wire::Program;
 
 /// What a session is for. It decides which parts of the program are sent: each costs bytes of every
@@ -39,14 +41,22 @@ impl Purpose {
     }
 
     /// The program for it.
-    pub(super) fn program(self) -> Program {
-        let parts = match self {
-            Self::Task => TASK,
-            Self::SlottedTask => SLOTTED_TASK,
-            Self::Attach => ATTACH,
-            Self::Fill => FILL,
-            Self::Questions => QUESTIONS,
-        };
-        Program::strip(&parts.concat())
+    pub(super) fn program(self) -> &'static Program {
+        // To strip it takes longer than to send it.
+        static PROGRAMS: [LazyLock<Program>; 5] = [
+            LazyLock::new(|| Program::strip(&TASK.concat())),
+            LazyLock::new(|| Program::strip(&SLOTTED_TASK.concat())),
+            LazyLock::new(|| Program::strip(&ATTACH.concat())),
+            LazyLock::new(|| Program::strip(&FILL.concat())),
+            LazyLock::new(|| Program::strip(&QUESTIONS.concat())),
+        ];
+        let [task, slotted_task, attach, fill, questions] = &PROGRAMS;
+        match self {
+            Self::Task => task,
+            Self::SlottedTask => slotted_task,
+            Self::Attach => attach,
+            Self::Fill => fill,
+            Self::Questions => questions,
+        }
     }
 }

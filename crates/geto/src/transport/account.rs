@@ -1,6 +1,7 @@
 //! Who runs geto, as `ssh` sees it.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The account of this process.
 #[derive(Debug, Clone)]
@@ -11,8 +12,14 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Looks the account up where `ssh` does: the database of users comes before `$HOME`.
+    /// The account, looked up once: each connection and each task asks for it.
     pub(crate) fn current() -> Self {
+        static CURRENT: OnceLock<Account> = OnceLock::new();
+        CURRENT.get_or_init(Self::look_up).clone()
+    }
+
+    /// Looks the account up where `ssh` does: the database of users comes before `$HOME`.
+    fn look_up() -> Self {
         let uid = rustix::process::getuid().as_raw();
         let number = uid.to_string();
         if let Some((user, home)) = entry(|_, id| id == number) {
