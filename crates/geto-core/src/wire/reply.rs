@@ -99,7 +99,7 @@ pub enum Reply {
     /// The request failed.
     Error {
         /// What kind of thing failed: `exists`, `work-path`, `disk`, `tool`, `interpreter`,
-        /// `remove`, `unseen`, `request`, `lock`, `demand`, `gone`.
+        /// `remove`, `unseen`, `request`, `lock`, `demand`, `gone`, `missing`, `crowded`.
         kind: String,
         /// What the host says of it.
         text: String,

@@ -207,6 +207,13 @@ impl Execution<'_> {
             Reply::Error { kind, .. } if kind == "missing" && self.order.is_some() => {
                 return Ok(Some(Said::Missing));
             }
+            // There is no room for what it keeps and the task's copy.
+            Reply::Error { kind, .. } if kind == "crowded" => {
+                let order = self.order.as_mut().filter(|order| !order.staged.trees.is_empty());
+                let Some(order) = order else { return Err(self.refused("disk", "").into()) };
+                order.staged = order.staged.clone().without_trees();
+                return Ok(Some(Said::Missing));
+            }
             // It waited for a slot until its session had gone.
             Reply::Error { kind, .. }
                 if kind == "gone" && self.order.is_some() && !self.has_started() =>

@@ -204,6 +204,13 @@ impl Session {
             if !self.greeted && self.parser.must_repeat() {
                 return Ok(Next::Again);
             }
+            // What has come already came in time.
+            if let Ok(event) = self.events.try_recv() {
+                if let Some(bytes) = self.take(event) {
+                    self.parser.feed(&bytes);
+                }
+                continue;
+            }
             let left = self.left()?;
             let left = match self.status {
                 // Something else holds the channel of a shell that has ended.

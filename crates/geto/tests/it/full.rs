@@ -103,3 +103,16 @@ fn dependencies_without_room_start_nothing_after_the_link_is_back() {
         server = world.end();
     }
 }
+
+/// The disk has room for what a task needs, but not for two of it.
+#[test]
+fn a_disk_without_room_to_keep_dependencies_takes_those_of_the_task() {
+    let world = World::of(small_disk(5 << 20), |proxy| proxy);
+    let data = world.place.dir.path().join("data");
+    fs_err::write(&data, vec![b'x'; 3_500_000]).unwrap();
+    let task = world.task("wc -c <DEPS/data").dependency(&data);
+    let results = world.run(&task, |_| {}).0.unwrap();
+    assert_eq!(results.stdout().unwrap(), b"3500000\n");
+    world.check_once();
+    world.end();
+}

@@ -143,7 +143,13 @@ use_trees() {
       share/*) g_error=$(ln -s "$g_tree/t" "$g_to" 2>&1) ;;
       *) g_error=$(cp -a ${g_more:+"$g_more"} "$g_tree/t" "$g_to" 2>&1) ;;
     esac || {
-      give_up disk "$g_task: $g_error"
+      # There may be room for the one or for the other. What others use is left alone, and comes again.
+      remove_task
+      for g_to in "$g_tree"/in.*; do
+        [ ! -d "$g_tasks/${g_to##*/in.}" ] || g_more=used
+      done
+      [ "$g_more" = used ] || ! mv "$g_tree" "$g_tree.gone" 2>/dev/null || rm -rf "$g_tree.gone" 2>/dev/null
+      give_up crowded "$g_task: $g_error"
       return 1
     }
   done
