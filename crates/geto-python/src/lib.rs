@@ -21,5 +21,7 @@ mod _geto {
     #[pymodule_export]
     use crate::map::Interrupter;
     #[pymodule_export]
+    use crate::runtime::close;
+    #[pymodule_export]
     use crate::task::NativeTask;
 }

@@ -1,7 +1,8 @@
 //! The runtime of this process, and the way from it into Python.
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use geto::Error;
 use pyo3::exceptions::PyRuntimeError;
@@ -47,9 +48,40 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> PyResult<T> {
     Ok(runtime.block_on(work))
 }
 
+/// Whether the interpreter ends. Who is in Python holds it for reading.
+static CLOSED: RwLock<bool> = RwLock::new(false);
+
+/// How long the end of the interpreter waits for those who are in Python.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lets no thread of the runtime into Python any more, and waits until those that are there have left:
+/// an interpreter that ends would end them where they are, which Rust does not survive.
+#[pyfunction]
+pub(crate) fn close(py: Python<'_>) {
+    let place = *RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.is_none_or(|(process, _)| process != std::process::id()) {
+        return;
+    }
+    py.detach(|| {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            // Nobody queues for it, so that those who are in Python may be waited for by each other.
+            if let Ok(mut closed) = CLOSED.try_write() {
+                *closed = true;
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
 /// Does something in Python from a thread of the runtime. An interpreter that ends hears nothing.
 pub(crate) fn in_python(work: impl FnOnce(Python<'_>) -> PyResult<()>) {
     tokio::task::block_in_place(|| {
+        let closed = CLOSED.read().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
+            return;
+        }
         Python::try_attach(|py| {
             if let Err(error) = work(py) {
                 error.write_unraisable(py, None);

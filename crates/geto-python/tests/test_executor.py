@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import subprocess
 import sys
 import threading
 import types
@@ -112,3 +113,15 @@ def test_shutdown_cancels_what_has_not_begun(fleet: geto.Fleet, tmp_path: Path) 
     closer.join()
     assert first.result() == "x"
     assert all(future.cancelled() for future in rest)
+
+
+def test_the_end_of_the_interpreter_waits_for_calls_and_is_clean(world: Path) -> None:
+    program = (
+        "import geto, sys\n"
+        "fleet = geto.Fleet.from_config('geto.ini')\n"
+        "executor = geto.Executor(fleet, python=sys.executable)\n"
+        "future = executor.submit(print, 'at the end')\n"
+        "fleet.run(geto.Task(geto.Script.from_commands('job', ['exit 3'])))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "at the end\n"), ran.stderr

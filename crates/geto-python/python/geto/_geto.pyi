@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Optional, final
 
-__all__ = ["Fleet", "Handle", "Interrupter", "Task"]
+__all__ = ["Fleet", "Handle", "Interrupter", "Task", "close"]
 
 _Done = Callable[[Any, Any], object]
 
+def close() -> None: ...
 @final
 class Task:
     def __new__(cls, parts: Any) -> Task: ...

@@ -32,7 +32,10 @@ def call(source):
     import traceback
 
     try:
-        initializer, function, args, kwargs = cloudpickle.loads(payload)
+        initializer, function, args, kwargs, stored = cloudpickle.loads(payload)
+        for key, name in stored:
+            with open(os.path.join("DEPS", name), "rb") as file:
+                (kwargs if isinstance(key, str) else args)[key] = cloudpickle.loads(file.read())
         if initializer is not None:
             initializer()
         value = function(*args, **kwargs)

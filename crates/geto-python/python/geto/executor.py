@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
+import hashlib
 import io
 import queue
 import shutil
 import sys
+import tempfile
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,8 +35,14 @@ b = getattr(sys.stdin, "buffer", sys.stdin)
 exec(compile(b.read(int(b.readline())), "geto-worker", "exec"))'
 """
 
+#: From this size on, in bytes, an argument travels as a dependency, which hosts keep.
+_LARGE = 64 << 10
+
 # Registering a module by value is for the whole process.
 _by_value = threading.Lock()
+
+
+_living: weakref.WeakSet[Executor] = weakref.WeakSet()
 
 
 class RemoteTraceback(Exception):
@@ -49,7 +59,7 @@ class Executor(concurrent.futures.Executor):
     this version, called ``python`` there, and nothing else. Functions of ``modules`` are sent with
     their code; others are imported on the host. ``initializer`` is called before each function.
     What a function prints is written to ``sys.stdout`` and ``sys.stderr`` here; what it raises comes
-    with the traceback of its host. ``max_concurrent`` limits how many run on each host at once, its
+    with the traceback of its host. Large arguments are sent to a host once. ``max_concurrent`` limits how many run on each host at once, its
     slots by default. Each call is a task of its own, in a Python of its own.
 
     >>> import geto, sys
@@ -77,7 +87,10 @@ class Executor(concurrent.futures.Executor):
         self._max_concurrent = max_concurrent
         self._script = Script("geto-python", _SCRIPT.encode(), max_concurrent=max_concurrent)
         self._preamble = _preamble()
-        self._calls: queue.SimpleQueue[Optional[tuple[_Call, bytes]]] = queue.SimpleQueue()
+        self._place: Optional[tempfile.TemporaryDirectory[str]] = None
+        self._calls: queue.SimpleQueue[Optional[tuple[_Call, bytes, list[Dependency]]]] = (
+            queue.SimpleQueue()
+        )
         self._futures: dict[int, _Call] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -98,13 +111,13 @@ class Executor(concurrent.futures.Executor):
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             try:
-                payload = self._payload((self._initializer, fn, args, kwargs))
+                call = self._call(fn, args, kwargs)
             except Exception as error:
                 future.set_exception(error)
                 return future
             if not self._started:
                 self._start()
-            self._calls.put((future, payload))
+            self._calls.put((future, *call))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -134,6 +147,7 @@ class Executor(concurrent.futures.Executor):
 
     def _start(self) -> None:
         self._started = True
+        _living.add(self)
         self._fleet._native.map(
             self._orders(),
             overwrite=False,
@@ -143,26 +157,53 @@ class Executor(concurrent.futures.Executor):
             done=self._done,
         )
 
-    def _payload(self, call: Any) -> bytes:
+    def _call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, list[Dependency]]:
+        """Returns a call's input, and its large arguments, which hosts keep as dependencies."""
+        places: list[Any] = list(args)
+        large: list[Dependency] = []
+        stored: list[tuple[Union[int, str], str]] = []
         with _by_value:
             known = cloudpickle.list_registry_pickle_by_value()
             added = [module for module in self._modules if module.__name__ not in known]
             for module in added:
                 cloudpickle.register_pickle_by_value(module)
             try:
-                pickled: bytes = cloudpickle.dumps(call)
+                given: list[tuple[Union[int, str], Any]] = [*enumerate(args), *kwargs.items()]
+                for key, value in given:
+                    if max(sys.getsizeof(value), getattr(value, "nbytes", 0)) < _LARGE:
+                        continue
+                    path = self._store(cloudpickle.dumps(value))
+                    large.append((str(path), path.name))
+                    stored.append((key, path.name))
+                    if isinstance(key, int):
+                        places[key] = None
+                    else:
+                        kwargs[key] = None
+                call = (self._initializer, fn, places, kwargs, stored)
+                return self._preamble + cloudpickle.dumps(call), large
             finally:
                 for module in added:
                     cloudpickle.unregister_pickle_by_value(module)
-        return self._preamble + pickled
+
+    def _store(self, pickled: bytes) -> Path:
+        if self._place is None:
+            self._place = tempfile.TemporaryDirectory(prefix="geto-")
+        path = Path(self._place.name, "geto-" + hashlib.sha256(pickled).hexdigest())
+        if not path.exists():
+            path.write_bytes(pickled)
+        return path
 
     def _orders(self) -> Iterator[tuple[_geto.Task, Optional[str]]]:
         number = 0
         while (taken := self._calls.get()) is not None:
-            future, payload = taken
+            future, payload, large = taken
             self._futures[number] = future
             number += 1
-            task = _CallTask(self._script, [self._python], self._dependencies, self._env, payload)
+            task = _CallTask(
+                self._script, [self._python], [*self._dependencies, *large], self._env, payload
+            )
             yield task.native(), None
 
     def _claim(self, number: int) -> bool:
@@ -274,3 +315,12 @@ def _preamble() -> bytes:
     package = packed.getvalue()
     head = b"%d\n%b%b\n%d\n" % (len(worker), worker, version.encode(), len(package))
     return head + package
+
+
+def _finish() -> None:
+    """Waits at the end of the interpreter for what was given, as other executors do."""
+    for executor in list(_living):
+        executor.shutdown()
+
+
+atexit.register(_finish)

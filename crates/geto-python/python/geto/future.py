@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import os
 import threading
@@ -123,3 +124,6 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+# Tasks that run go on on their hosts, as those of a geto that is killed.
+atexit.register(_geto.close)
