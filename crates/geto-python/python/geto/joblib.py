@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import sys
+from abc import ABCMeta
 from typing import Any, Callable, Optional
 
 import joblib
@@ -24,7 +25,7 @@ def _call_all(items: list[tuple[Callable[..., Any], Any, Any]]) -> list[Any]:
     return [function(*args, **kwargs) for function, args, kwargs in items]
 
 
-class GetoBackend(ParallelBackendBase):  # type: ignore[misc]
+class GetoBackend(ParallelBackendBase, metaclass=ABCMeta):  # type: ignore[misc]
     """Runs the calls of :class:`joblib.Parallel` on the hosts of a fleet.
 
     ``fleet`` is the one of the configuration by default; the other options are those of
