@@ -7,6 +7,7 @@ mod attach;
 mod beside;
 mod cache;
 mod clean;
+mod closed;
 mod corpus;
 mod cost;
 mod each;
