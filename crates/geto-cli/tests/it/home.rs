@@ -209,3 +209,45 @@ fn where_a_task_is_kept_is_told() {
     assert!(ran.stderr.contains(kept), "{ran:?}");
     assert_eq!(world.tasks().len(), 1);
 }
+
+#[test]
+fn files_for_a_disk_that_gets_full_are_not_placed_by_half() {
+    let world = World::new();
+    let into = world.env.cwd().join("into");
+    fs_err::create_dir(&into).unwrap();
+    // What is there can be seen only where the file system is mounted.
+    let line = "mount -t tmpfs -o size=600k none into && echo old >into/old || exit 99\n\
+                \"$@\"\necho \"code $?\"\nls -A into";
+    let mut command = world.env.command("/usr/bin/unshare");
+    command.args(["--mount", "sh", "-c", line, "sh", env!("CARGO_BIN_EXE_geto"), "run"]);
+    let script = "echo a >a; mkdir s; echo b >s/b; head -c 3000000 /dev/zero >z";
+    let ran = world.env.run(command.args(["--no-slot", "--into", "into", "-c", script]));
+    assert_eq!(ran.text(), "code 123\nold\n", "{ran:?}");
+    assert!(ran.stderr.contains("No space left on device"), "{ran:?}");
+    assert!(world.result().join("files/s/b").exists());
+}
+
+#[test]
+fn files_that_can_not_all_be_replaced_leave_all_as_it_was() {
+    let world = World::new();
+    for name in ["a", "closed/b", "d/c"] {
+        world.env.file(format!("into/{name}"), "old");
+    }
+    let into = world.env.cwd().join("into");
+    fs_err::set_permissions(into.join("closed"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let before = names(&into);
+    // Root may write everywhere, unless that is taken away.
+    let script =
+        "mkdir closed d; for f in a closed/b d/c 0 d/new; do echo new >$f; done; mkdir -m 500 A";
+    let mut command = world.env.command("/usr/bin/setpriv");
+    command.args(["--bounding-set=-dac_override,-dac_read_search", env!("CARGO_BIN_EXE_geto")]);
+    let args = ["run", "--no-slot", "--overwrite", "--into", "into", "-c", script];
+    let ran = world.env.run(command.args(args));
+    assert_eq!(ran.code(), 123, "{ran:?}");
+    assert!(ran.stderr.contains("`closed/b`: Permission denied"), "{ran:?}");
+    assert_eq!(names(&into), before);
+    for name in ["a", "closed/b", "d/c"] {
+        assert_eq!(fs_err::read_to_string(into.join(name)).unwrap(), "old", "{name}");
+    }
+    assert_eq!(fs_err::read(world.result().join("files/closed/b")).unwrap(), b"new\n");
+}

@@ -2,7 +2,9 @@
 
 mod archive;
 mod claims;
+mod copy;
 mod group;
+mod moves;
 mod place;
 mod sync;
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! Moving what was unpacked to where the user wants it.
 
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
-use std::fs::{Metadata, Permissions};
+use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::{self, BufRead as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawMode, RenameFlags, Timespec, Timestamps,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::archive::Cause;
 use super::claims::{Claim, Claimed};
+use super::copy::{copy_tree, hidden_name, make_accessible, names, open_directory, remove_tree};
+use super::moves::Moves;
 use super::sync_tree;
 use crate::text::printable;
 use crate::{Error, ErrorKind};
@@ -25,13 +25,14 @@ const CONFLICTS_SHOWN: usize = 20;
 
 /// Moves all that stands in `from` into the directory `to`, which is made when it is missing.
 ///
-/// Directories that are in both are merged. Nothing in `to` is replaced but what `replaced` says. A file appears at its place whole or not at all, also on another file system.
-/// No symlink below `to` is followed. At the end `from` is gone.
+/// Directories that are in both are merged. Nothing in `to` is replaced but what `replaced` says. All
+/// files appear at their places, whole, or none does: what comes from another file system is copied to
+/// a hidden directory in `to` first, and moves are taken back when one fails. No symlink below `to` is
+/// followed. At the end `from` is gone.
 ///
 /// # Errors
-/// Of kind [`Results`](ErrorKind::Results). When something is in the way that was there before the
-/// call, nothing has been moved; after any other error some may have been, and the rest is still
-/// in `from`.
+/// Of kind [`Results`](ErrorKind::Results). Nothing has been moved then, unless the error says that it
+/// could not be taken back; the rest is still in `from`.
 pub(crate) fn place(from: &Path, to: &Path, replaced: &Replaced) -> Result<(), Error> {
     Placing { to, replaced, way: Way::Rename }.place(from)
 }
@@ -49,13 +50,12 @@ pub(crate) struct Replaced {
 
 /// The first way to try. The next one is taken where a file system can't do it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests start with the ways that are rare"))]
 pub(super) enum Way {
     /// `rename` that replaces nothing.
     Rename,
     /// `link`, which never replaces anything, and `unlink`.
     Link,
-    /// A copy beside the final place.
+    /// A copy in the final directory, and `rename` from there.
     Copy,
 }
 
@@ -97,17 +97,21 @@ impl Placing<'_> {
             true => self.look(from, &target, Path::new(""), &mut conflicts),
             false => Ok(()),
         };
-        if (looked.is_err() || !conflicts.shown.is_empty())
-            && let Some(claim) = &self.replaced.claim
-        {
-            claim.unmake(claimed);
-        }
-        if looked.is_err() || !conflicts.shown.is_empty() {
+        let put = match looked {
+            Ok(()) if conflicts.shown.is_empty() => self.put_all(from, &target, &conflicts.ours),
+            Ok(()) => Ok(()),
+            Err(cause) => Err(cause.into()),
+        };
+        let is_mixed = put.as_ref().is_err_and(|unplaced| unplaced.is_mixed);
+        if (put.is_err() || !conflicts.shown.is_empty()) && !is_mixed {
+            if let Some(claim) = &self.replaced.claim {
+                claim.unmake(claimed);
+            }
             for (path, mode) in conflicts.opened.iter().rev() {
                 drop(fs_err::set_permissions(path, Permissions::from_mode(*mode)));
             }
         }
-        looked.map_err(failed)?;
+        put.map_err(|unplaced| failed(unplaced.cause))?;
         if !conflicts.shown.is_empty() {
             let error = failed(conflicts.told().into());
             return Err(match conflicts.replaceable {
@@ -115,7 +119,7 @@ impl Placing<'_> {
                 false => error,
             });
         }
-        self.merge(from, &target, Path::new(""), &conflicts.ours).map_err(failed)
+        Ok(())
     }
 
     /// Claims the places of all files, if that is asked for.
@@ -167,125 +171,107 @@ impl Placing<'_> {
         Ok(())
     }
 
-    /// Moves what stands in `from` into `target` and removes `from`.
+    /// Moves what stands in `from` into `target`, all of it or nothing, and removes `from`.
+    fn put_all(
+        &self,
+        from: &Path,
+        target: &OwnedFd,
+        ours: &HashSet<PathBuf>,
+    ) -> Result<(), Unplaced> {
+        if self.way != Way::Copy {
+            match self.merge_all(from, target, ours, false) {
+                Err(unplaced) if unplaced.crosses => {}
+                merged => return merged,
+            }
+        }
+        // All that may take its time or fail for want of room comes before the first move.
+        let hidden = hidden_name()?;
+        let partial = self.to.join(&hidden);
+        let placed = copy_tree(from, target, &hidden)
+            .and_then(|()| sync_tree(&partial))
+            .map_err(Unplaced::from)
+            .and_then(|()| self.merge_all(&partial, target, ours, true));
+        match placed {
+            Ok(()) => Ok(remove_tree(from)?),
+            Err(unplaced) => {
+                // With what could not be taken back, it is all that there is of it.
+                if !unplaced.is_mixed {
+                    drop(remove_tree(&partial));
+                }
+                Err(unplaced)
+            }
+        }
+    }
+
+    /// The same on one file system; `copies` what goes to yet another one.
+    fn merge_all(
+        &self,
+        from: &Path,
+        target: &OwnedFd,
+        ours: &HashSet<PathBuf>,
+        copies: bool,
+    ) -> Result<(), Unplaced> {
+        let mut moves = Moves::new(self.way, self.to, target, copies);
+        if let Err(cause) = self.merge(from, target, Path::new(""), ours, &mut moves) {
+            let crosses = moves.crosses && !copies;
+            return Err(match moves.take_back() {
+                Ok(()) => Unplaced { cause, crosses, is_mixed: false },
+                Err(error) => Unplaced {
+                    cause: format!("{cause}; and what was moved could not be taken back: {error}")
+                        .into(),
+                    crosses: false,
+                    is_mixed: true,
+                },
+            });
+        }
+        moves.keep()?;
+        Ok(remove_tree(from)?)
+    }
+
     fn merge(
         &self,
         from: &Path,
         target: &OwnedFd,
         below: &Path,
         ours: &HashSet<PathBuf>,
+        moves: &mut Moves<'_>,
     ) -> Result<(), Cause> {
         make_accessible(from, fs_err::symlink_metadata(from)?.mode())?;
         for name in names(from)? {
             let (path, below) = (from.join(&name), below.join(&name));
             let metadata = fs_err::symlink_metadata(&path)?;
             let replaces = self.replaced.overwrite || ours.contains(&below);
-            if !metadata.is_dir() {
-                self.put(&path, &metadata, (target, &name), &below, replaces)
-                    .map_err(|error| about(&below, error))?;
-                continue;
-            }
-            match self.put(&path, &metadata, (target, &name), &below, replaces) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match moves.put(&path, &metadata, (target, &name), &below, replaces) {
+                Err(error) if metadata.is_dir() && error.kind() == io::ErrorKind::AlreadyExists => {
                     let target = open_directory(target, &name, OFlags::NOFOLLOW)
                         .map_err(|error| about(&below, error))?;
-                    self.merge(&path, &target, &below, ours)?;
+                    self.merge(&path, &target, &below, ours, moves)?;
                 }
                 put => put.map_err(|error| about(&below, error))?,
             }
         }
-        rustix::fs::fsync(target)?;
-        Ok(fs_err::remove_dir(from)?)
+        Ok(rustix::fs::fsync(target)?)
     }
+}
 
-    /// Moves a file, or a directory with all that is in it.
-    fn put(
-        &self,
-        path: &Path,
-        metadata: &Metadata,
-        (target, name): (&OwnedFd, &OsStr),
-        below: &Path,
-        replaces: bool,
-    ) -> io::Result<()> {
-        let is_dir = metadata.is_dir();
-        let replaces = replaces && !is_dir;
-        // Before much is copied in vain.
-        if is_dir && rustix::fs::statat(target, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            return Err(Errno::EXIST.into());
-        }
-        // The system writes the new parent into a directory that moves.
-        let opened = is_dir && make_accessible(path, metadata.mode())?;
-        let directory = match opened {
-            true => Some(open_directory(CWD, path, OFlags::NOFOLLOW)?),
-            false => None,
-        };
-        let moved = match self.way {
-            Way::Copy => Err(Errno::XDEV),
-            _ => self.rename(CWD, path, (target, name), is_dir, replaces),
-        };
-        if let Some(directory) = directory {
-            rustix::fs::fchmod(directory, mode_bits(metadata))?;
-        }
-        match moved {
-            Err(Errno::XDEV) => self.copy(path, (target, name), below, is_dir, replaces),
-            moved => Ok(moved?),
-        }
+/// Why files were not placed.
+struct Unplaced {
+    cause: Cause,
+    /// They are to be copied, since they come from another file system.
+    crosses: bool,
+    /// Some are at their places all the same.
+    is_mixed: bool,
+}
+
+impl From<Cause> for Unplaced {
+    fn from(cause: Cause) -> Self {
+        Self { cause, crosses: false, is_mixed: false }
     }
+}
 
-    fn rename(
-        &self,
-        parent: impl AsFd,
-        path: impl rustix::path::Arg + Copy,
-        (target, name): (&OwnedFd, &OsStr),
-        is_dir: bool,
-        replaces: bool,
-    ) -> Result<(), Errno> {
-        if replaces {
-            return rustix::fs::renameat(parent, path, target, name);
-        }
-        if self.way != Way::Link {
-            let flags = RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(&parent, path, target, name, flags) {
-                // Not every file system knows how (NFS, FUSE).
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-                renamed => return renamed,
-            }
-        }
-        if is_dir {
-            // The worst that this replaces is an empty directory.
-            return match rustix::fs::statat(target, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(_) => Err(Errno::EXIST),
-                Err(_) => rustix::fs::renameat(parent, path, target, name),
-            };
-        }
-        rustix::fs::linkat(&parent, path, target, name, AtFlags::empty())?;
-        rustix::fs::unlinkat(parent, path, AtFlags::empty())
-    }
-
-    /// Moves to another file system: copies to a hidden name beside the final one, then renames.
-    fn copy(
-        &self,
-        path: &Path,
-        (target, name): (&OwnedFd, &OsStr),
-        below: &Path,
-        is_dir: bool,
-        replaces: bool,
-    ) -> io::Result<()> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let hidden = OsString::from(format!(".geto-{:016x}.part", u64::from_ne_bytes(random)));
-        let aside = self.to.join(below).with_file_name(&hidden);
-        let copied = copy_tree(path, target, &hidden)
-            .and_then(|()| match is_dir {
-                true => sync_tree(&aside),
-                false => Ok(()),
-            })
-            .and_then(|()| Ok(self.rename(target, &*hidden, (target, name), is_dir, replaces)?));
-        if copied.is_err() {
-            drop(remove_tree(&aside));
-        }
-        copied?;
-        remove_tree(path)
+impl From<io::Error> for Unplaced {
+    fn from(error: io::Error) -> Self {
+        Cause::from(error).into()
     }
 }
 
@@ -354,88 +340,6 @@ fn is_same(path: &Path, target: &OwnedFd, name: &OsStr) -> io::Result<bool> {
         here.consume(length);
         there.consume(length);
     }
-}
-
-/// Copies without following symlinks; a single file is on the disk afterwards.
-fn copy_tree(path: &Path, target: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    let metadata = fs_err::symlink_metadata(path)?;
-    let times = times(&metadata);
-    if metadata.is_symlink() {
-        rustix::fs::symlinkat(fs_err::read_link(path)?, target, name)?;
-        return Ok(rustix::fs::utimensat(target, name, &times, AtFlags::SYMLINK_NOFOLLOW)?);
-    }
-    let opened = make_accessible(path, metadata.mode())?;
-    let made = if metadata.is_dir() {
-        rustix::fs::mkdirat(target, name, Mode::RWXU)?;
-        let made = open_directory(target, name, OFlags::NOFOLLOW)?;
-        for name in names(path)? {
-            copy_tree(&path.join(&name), &made, &name)?;
-        }
-        made
-    } else {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mut made =
-            std::fs::File::from(rustix::fs::openat(target, name, flags, Mode::RUSR | Mode::WUSR)?);
-        io::copy(fs_err::File::open(path)?.file_mut(), &mut made)?;
-        made.into()
-    };
-    if opened {
-        fs_err::set_permissions(path, metadata.permissions())?;
-    }
-    rustix::fs::futimens(&made, &times)?;
-    rustix::fs::fchmod(&made, mode_bits(&metadata))?;
-    match metadata.is_dir() {
-        true => Ok(()),
-        false => Ok(rustix::fs::fsync(&made)?),
-    }
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    let metadata = fs_err::symlink_metadata(path)?;
-    if !metadata.is_dir() {
-        return fs_err::remove_file(path);
-    }
-    make_accessible(path, metadata.mode())?;
-    for name in names(path)? {
-        remove_tree(&path.join(name))?;
-    }
-    fs_err::remove_dir(path)
-}
-
-/// Gives the owner, who this is, all rights to `path`; tells whether there was something to give.
-fn make_accessible(path: &Path, mode: u32) -> io::Result<bool> {
-    if mode & 0o700 == 0o700 || mode & 0o170_000 == 0o100_000 && mode & 0o400 != 0 {
-        return Ok(false);
-    }
-    fs_err::set_permissions(path, Permissions::from_mode(mode & 0o7777 | 0o700))?;
-    Ok(true)
-}
-
-/// The names in a directory, in their order. It is closed again, so that depth does not cost descriptors.
-fn names(directory: &Path) -> io::Result<Vec<OsString>> {
-    let names = fs_err::read_dir(directory)?.map(|entry| Ok(entry?.file_name()));
-    let mut names = names.collect::<io::Result<Vec<_>>>()?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn open_directory(
-    parent: impl AsFd,
-    name: impl rustix::path::Arg,
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-fn mode_bits(metadata: &Metadata) -> Mode {
-    let mode = u16::try_from(metadata.mode() & 0o777).unwrap_or_default();
-    Mode::from_raw_mode(RawMode::from(mode))
-}
-
-fn times(metadata: &Metadata) -> Timestamps {
-    let mtime = Timespec { tv_sec: metadata.mtime(), tv_nsec: metadata.mtime_nsec() };
-    Timestamps { last_access: mtime, last_modification: mtime }
 }
 
 fn about(below: &Path, error: impl Into<io::Error>) -> Cause {
