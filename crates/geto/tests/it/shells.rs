@@ -257,3 +257,20 @@ fn the_environment_is_that_of_the_login() {
         assert!(matches!(task.script.body(), ScriptBody::Command(_)));
     });
 }
+
+#[test]
+fn a_command_whose_name_begins_with_a_dash_is_no_option() {
+    under_each_shell(|transport, shell| async move {
+        for nice in [None, Some(5)] {
+            let mut place = Place::new();
+            place.host.nice = nice;
+            for words in [&["--version"][..], &["-f", "true"], &["-c", "true"]] {
+                let task = Task::new(Script::from_argv("t", words.iter().copied()));
+                let results = place.run(&task, &transport).await;
+                let code = Outcome::Exited { code: 127 };
+                assert_eq!(results.outcome, code, "{} {words:?} {nice:?}", shell.name);
+                assert_eq!(results.stdout().unwrap(), b"", "{}", shell.name);
+            }
+        }
+    });
+}

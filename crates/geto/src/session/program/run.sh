@@ -188,6 +188,10 @@ execute() {
   case $g_kind in
     binary) set -- "$g_task/dir/.geto-script" "$@" ;;
     text) set -- "$g_interpreter" ${g_option:+"$g_option"} "$g_task/dir/.geto-script" "$@" ;;
+    *)
+      # What stands in front of such a name would take it for an option.
+      case $1 in -*) set -- env -- "$@" ;; esac
+      ;;
   esac
   [ -z "$g_nice" ] || set -- nice -n "$g_nice" "$@"
   # shellcheck disable=SC2016  # for the login shell
