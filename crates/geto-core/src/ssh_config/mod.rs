@@ -99,6 +99,10 @@ pub struct SshOptions {
     /// Where a control master would listen. When something does listen there, the user means
     /// connections to go through it, which only `ssh` can do.
     pub control_path: Option<String>,
+    /// What `ssh -o` must be told so that its input, output and end are those of a command: what
+    /// the configuration says of sessions (`StdinNull`, `SessionType`, `ForkAfterAuthentication`),
+    /// taken back. Empty when it says nothing of them.
+    pub channel_overrides: Vec<&'static str>,
     /// Why the system's `ssh` must be used for this host, when it must.
     pub needs_ssh: Option<String>,
 }
@@ -198,6 +202,7 @@ impl SshOptions {
             pubkey_accepted_algorithms: Vec::new(),
             ca_signature_algorithms: CA_SIGNATURES.map(ToOwned::to_owned).into(),
             control_path: None,
+            channel_overrides: Vec::new(),
             needs_ssh: None,
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn parse(
     read_host_keys(&lines, system.as_ref(), &mut options)?;
     read_connection(&lines, &mut options)?;
     options.control_path = lines.text("controlpath").map(ToOwned::to_owned);
+    options.channel_overrides = channel_overrides(&lines);
     options.needs_ssh = reason_for_ssh(&lines, system.as_ref());
     Ok(options)
 }
@@ -131,6 +132,18 @@ fn read_connection(lines: &Lines<'_>, options: &mut SshOptions) -> Result<(), Ss
     options.ciphers = lines.list("ciphers").unwrap_or_default();
     options.macs = lines.list("macs").unwrap_or_default();
     Ok(())
+}
+
+/// Says which settings of sessions are not those that a command needs, by what takes them back.
+fn channel_overrides(lines: &Lines<'_>) -> Vec<&'static str> {
+    let settings = [
+        ("stdinnull", "no", "StdinNull=no"),
+        ("sessiontype", "default", "SessionType=default"),
+        ("forkafterauthentication", "no", "ForkAfterAuthentication=no"),
+    ];
+    let is_set = |keyword, usual| lines.first(keyword).is_some_and(|value| value != usual);
+    let set = settings.into_iter().filter(|(keyword, usual, _)| is_set(keyword, *usual));
+    set.map(|(_, _, over)| over).collect()
 }
 
 /// Says what is asked for that only the system's `ssh` can do.

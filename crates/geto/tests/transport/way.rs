@@ -5,9 +5,10 @@ use std::time::Duration;
 use geto::transport::{ConnectOptions, connect};
 use geto::{ErrorKind, Host, TransportKind};
 use geto_testkit::{KeyKind, Server, Sshd, UserKey};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::login::try_host;
-use crate::support::{BOTH, Scripted, asking, host, run, tell};
+use crate::support::{BOTH, Scripted, asking, host, read, run, tell};
 
 /// A host with the sections of several servers in its configuration, and a line in that of itself.
 fn behind(server: &Server, others: &[&Server], line: &str, kind: TransportKind) -> Host {
@@ -97,6 +98,30 @@ async fn a_proxy_command_carries_the_connection() {
     for kind in BOTH {
         let result = try_host(&behind(&server, &[], line, kind), &ConnectOptions::default()).await;
         result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+}
+
+#[tokio::test]
+async fn what_ssh_config_says_of_sessions_is_not_for_channels() {
+    let server = Sshd::builder().start();
+    let lines = [
+        "StdinNull yes",
+        "SessionType none",
+        "SessionType none\n  ForkAfterAuthentication yes",
+        "RemoteCommand sleep 1000",
+        "RequestTTY force",
+    ];
+    for line in lines {
+        for kind in BOTH {
+            let host = behind(&server, &[], line, kind);
+            let transport = connect(&host, &ConnectOptions::default()).await.expect("a way");
+            let opened = transport.open("cat; exit 3").await;
+            let mut channel = opened.unwrap_or_else(|error| panic!("{line}: {}", tell(&error)));
+            channel.stdin.write_all(b"in\n").await.expect("the command reads");
+            channel.stdin.shutdown().await.expect("the command reads");
+            let output = read(&mut channel).await;
+            assert_eq!((output.stdout.as_slice(), output.exit), (&b"in\n"[..], Some(3)), "{line}");
+        }
     }
 }
 

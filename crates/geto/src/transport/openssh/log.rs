@@ -114,6 +114,9 @@ impl Log {
             ErrorKind::HostKey if messages.contains("has changed") => error.with_hint(
                 "a changed key is always refused; if the host was set up anew, remove that line",
             ),
+            ErrorKind::HostKey if is_revoked(&messages) => error.with_hint(
+                "a revoked key is always refused; ask whoever runs the host for its new one",
+            ),
             ErrorKind::HostKey => error.with_hint(format!(
                 "compare the fingerprint with the host's own, then accept it with `geto trust {}`",
                 host.name
@@ -201,6 +204,11 @@ fn is_chatter(line: &str) -> bool {
     line.starts_with("debug")
         || line.trim_matches(['@', ' ']).is_empty()
         || starts.iter().any(|start| line.starts_with(start))
+}
+
+/// Whether `ssh` says that a host key is marked as revoked.
+fn is_revoked(messages: &str) -> bool {
+    messages.contains("REVOKED HOST KEY") || messages.contains("marked as revoked")
 }
 
 /// Whether `ssh` says no more than that the server has hung up at once.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use geto_core::Host;
+use geto_core::ssh_config::{SshOptions, StrictHostKeyChecking};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -45,6 +46,8 @@ pub(super) struct OpensshTransport {
     /// Where each channel logs in.
     places: Vec<String>,
     servers: Vec<Server>,
+    /// What the user's configuration says, and must not hold here.
+    overrides: Vec<&'static str>,
 }
 
 impl OpensshTransport {
@@ -53,7 +56,8 @@ impl OpensshTransport {
     pub(super) fn reached(host: &Host, hops: &[Resolved], options: &ConnectOptions) -> Reached {
         let (host, options) = (host.clone(), options.clone());
         let (places, servers) = (gate::places(hops), Server::of(hops));
-        Reached::Other(Arc::new(Self { host, options, places, servers }))
+        let overrides = hops.last().map(|hop| overrides(&hop.options)).unwrap_or_default();
+        Reached::Other(Arc::new(Self { host, options, places, servers, overrides }))
     }
 
     fn local(&self, why: io::Error) -> Error {
@@ -81,6 +85,9 @@ impl OpensshTransport {
         for off in ["PermitLocalCommand=no", "RemoteCommand=none", "EscapeChar=none"] {
             ssh.args(option(off.to_owned()));
         }
+        for over in &self.overrides {
+            ssh.args(option((*over).to_owned()));
+        }
         if bridge.is_silent() {
             ssh.args(option("BatchMode=yes".to_owned()));
         }
@@ -100,6 +107,17 @@ impl OpensshTransport {
         ssh.process_group(0).kill_on_drop(true);
         ssh
     }
+}
+
+/// Returns the options of `ssh` that take back what a configuration says. Only what it does say: an
+/// older `ssh` does not know all of them.
+fn overrides(configured: &SshOptions) -> Vec<&'static str> {
+    let mut overrides = configured.channel_overrides.clone();
+    // `no` makes `ssh` go on with a changed or revoked key; a new one is taken all the same.
+    if configured.strict_host_key_checking == StrictHostKeyChecking::No {
+        overrides.push("StrictHostKeyChecking=accept-new");
+    }
+    overrides
 }
 
 #[async_trait]
