@@ -15,12 +15,12 @@ use crate::support::{Place, runtime};
 fn a_cold_task_takes_nine_round_trips_and_few_bytes() {
     // Without a slot, nothing of what counts them is sent.
     for (slots, most) in [(1, 43_200), (0, 32_700)] {
-        // A host that is slow just then is told to look at what the task has written, which nobody
-        // waits for and which looks like one more.
+        // A host that is slow is told to look at what the task has written, which nobody waits for and
+        // which looks like a tenth; and to look again, unless it is faster the next time.
         let tries: Vec<_> = (0..TRIES).map(|_| cold(slots)).collect();
         // Version, key exchange (2), service, offer of a key, signature, channel, task with results;
         // and the removal, whose answer nobody waits for.
-        let is_well = |one: &Traffic| one.round_trips <= 9 && one.to_server_bytes < most;
+        let is_well = |one: &Traffic| one.round_trips <= 10 && one.to_server_bytes < most;
         assert!(tries.iter().any(is_well), "{slots} slots: {tries:?}");
     }
 }
@@ -45,13 +45,25 @@ fn cold(slots: u32) -> Traffic {
 
 #[test]
 fn a_trivial_task_takes_few_processes_and_programs_of_its_host() {
+    // One session in sixteen sweeps tombstones, and a slow host looks at the output meanwhile.
+    let tries: Vec<_> = (0..TRIES).map(|_| trivial()).collect();
+    // `id` is for a work path outside of the home, and not needed otherwise. The processes: the loader
+    // (2), id, mkdir, follower, supervisor, reader of the channel, the task, rm.
+    let is_well = |(programs, count): &(Vec<String>, u32)| {
+        *programs == ["dd", "id", "mkdir", "rm", "setsid"] && *count <= 9
+    };
+    assert!(tries.iter().any(is_well), "{tries:?}");
+}
+
+/// The programs that a trivial task takes of its host, and the number of processes.
+fn trivial() -> (Vec<String>, u32) {
     let place = Place::new();
     let (forks, programs) = (place.dir.path().join("forks"), place.dir.path().join("programs"));
     let shell = place.dir.path().join("sh");
     write_script(&shell, &counting_shell(place.dir.path(), &forks));
     let transport: Arc<dyn Transport> = Arc::new(LocalTransport::new().with_shell(&shell));
     let task = Task::new(Script::from_argv("true", ["true"])).slots(0);
-    // The first one finds no directories, and the first of sixteen sessions sweeps tombstones.
+    // The first one finds no directories.
     runtime().block_on(async {
         place.run(&task, &transport).await;
         fs_err::remove_file(&programs).unwrap();
@@ -60,12 +72,9 @@ fn a_trivial_task_takes_few_processes_and_programs_of_its_host() {
     // Its session ends after its results are home.
     let count = await_second_line(&forks);
     let programs = fs_err::read_to_string(&programs).unwrap();
-    let mut programs: Vec<_> = programs.lines().filter(|name| *name != "find").collect();
+    let mut programs: Vec<_> = programs.lines().collect();
     programs.sort_unstable();
-    // `id` is for a work path outside of the home, and not needed otherwise.
-    assert_eq!(programs, ["dd", "id", "mkdir", "rm", "setsid"]);
-    // The loader (2), id, mkdir, follower, supervisor, reader of the channel, the task, rm.
-    assert!(count <= 9, "{count} processes");
+    (programs.into_iter().map(str::to_owned).collect(), count)
 }
 
 /// A shell that says in `forks` how many processes have been made below it, by the numbers that a
