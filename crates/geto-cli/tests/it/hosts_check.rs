@@ -67,6 +67,16 @@ fn a_work_path_that_is_small_and_noexec_is_told() {
 }
 
 #[test]
+fn a_work_path_on_a_full_disk_is_named() {
+    let server = start(Machine::new().tmpfs("/srv", 1 << 20));
+    check(&server, "/srv/geto");
+    assert!(fs_err::write(server.inside("/srv/rest"), vec![1; 2 << 20]).is_err());
+    let said = check(&server, "/srv/geto");
+    let said = format!("{}{}", said.text(), said.stderr);
+    assert!(said.contains("/srv/geto/") && said.contains("No space left on device"), "{said}");
+}
+
+#[test]
 fn a_work_path_that_is_cleaned_by_age_is_told() {
     let server = start(Machine::new().tmpfs("/var/tmp", 2 << 30));
     assert_eq!(kinds(&check(&server, "/var/tmp/geto")), ["volatile", "cleaned"]);

@@ -81,9 +81,11 @@ request_check() {
 # try_work_path: writes a program into the work path and runs it.
 try_work_path() {
   g_file=$g_work/$g_machine/check.$$
-  g_error=$({ printf '#!/bin/sh\n' >"$g_file" && chmod 700 "$g_file"; } 2>&1) || {
+  { printf '#!/bin/sh\n' >"$g_file" && chmod 700 "$g_file"; } 2>/dev/null || {
+    # Of a full disk shells say that printf failed, or nothing.
+    g_error=$(dd if=/dev/zero of="$g_file" bs=4096 count=1 2>&1) && g_error='it can not be written'
     rm -f "$g_file"
-    fail work-path "${g_error:-$g_file: failed to write it}"
+    fail work-path "$g_file: ${g_error%%"$g_nl"*}"
     return
   }
   ("$g_file") 2>/dev/null || say noexec yes
