@@ -245,6 +245,8 @@ choose_files() {
   case $g_bring in
     none) return 1 ;;
     all)
+      # One that the task has removed holds nothing.
+      [ -d "$g_task/dir" ] || return
       # What can't be opened the archive stumbles over.
       open_files 2>/dev/null || return 0
       for g_rest in "$g_task/dir"/* "$g_task/dir"/.[!.]* "$g_task/dir"/..?*; do
