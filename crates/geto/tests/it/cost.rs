@@ -16,17 +16,20 @@ fn a_cold_task_takes_nine_round_trips_and_few_bytes() {
     // Without a slot, nothing of what counts them is sent.
     for (slots, most) in [(1, 43_200), (0, 32_700)] {
         // A host that is slow is told to look at what the task has written, which nobody waits for and
-        // which looks like a tenth; and to look again, unless it is faster the next time.
-        let tries: Vec<_> = (0..TRIES).map(|_| cold(slots)).collect();
+        // which looks like one more: it may be faster the next time.
+        let mut tries = Vec::new();
         // Version, key exchange (2), service, offer of a key, signature, channel, task with results;
         // and the removal, whose answer nobody waits for.
-        let is_well = |one: &Traffic| one.round_trips <= 10 && one.to_server_bytes < most;
-        assert!(tries.iter().any(is_well), "{slots} slots: {tries:?}");
+        let is_well = |one: &Traffic| one.round_trips <= 9 && one.to_server_bytes < most;
+        while !tries.last().is_some_and(is_well) {
+            assert!(tries.len() < TRIES, "{slots} slots: {tries:?}");
+            tries.push(cold(slots));
+        }
     }
 }
 
 /// How often a host may be slow.
-const TRIES: u32 = 4;
+const TRIES: usize = 8;
 
 fn cold(slots: u32) -> Traffic {
     let server = Sshd::builder().start();
