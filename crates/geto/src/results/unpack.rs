@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Cause, Kind, Member, Mtime};
+use super::copy::open_directory;
 use super::{Limits, Unpacked};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
@@ -348,15 +349,6 @@ impl MemberPath {
     fn shown(&self) -> String {
         printable(&self.0)
     }
-}
-
-fn open_directory(
-    parent: impl AsFd,
-    name: impl rustix::path::Arg,
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
 /// Names what a second member of one name looks like to the system.
