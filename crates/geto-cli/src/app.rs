@@ -11,7 +11,7 @@ use crate::args::{Cli, Command, ConfigArgs, ConnectArgs};
 use crate::printer::Printer;
 use crate::prompt::{self, Terminal};
 use crate::streams::write_stdout;
-use crate::{clean, each, history, hosts, map, run, tasks, trust};
+use crate::{clean, each, history, hosts, map, rpc, run, tasks, trust};
 
 /// Does what the command line asks for and returns what the process ends with.
 pub(crate) fn main() -> ProcessCode {
@@ -67,6 +67,7 @@ fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
         Command::History(args) => history::history(args, printer),
         Command::Clean(args) if args.cache => block_on(clean::cache(args, printer)),
         Command::Clean(args) => clean::clean(args, printer),
+        Command::Rpc(args) => rpc::rpc(args, printer),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "geto", &mut script);
@@ -112,9 +113,18 @@ pub(crate) fn fleet(args: &ConnectArgs) -> Result<Fleet, Error> {
 pub(crate) fn block_on(
     command: impl Future<Output = Result<ExitCode, Error>>,
 ) -> Result<ExitCode, Error> {
+    block_on_with(512, command)
+}
+
+/// The same, where as many threads as this may wait for somebody at once.
+pub(crate) fn block_on_with(
+    threads: usize,
+    command: impl Future<Output = Result<ExitCode, Error>>,
+) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One for connections, one for signals; the command itself has the thread of `main`.
         .worker_threads(2)
+        .max_blocking_threads(threads)
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Local, "failed to start").caused_by(error))?;

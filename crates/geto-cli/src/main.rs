@@ -15,6 +15,7 @@ mod output;
 mod printer;
 mod progress;
 mod prompt;
+mod rpc;
 mod run;
 mod signals;
 mod streams;

@@ -121,6 +121,11 @@ pub(crate) enum Command {
     /// Looks at nothing but results under local_work_path and what runs of geto that were killed
     /// have left there; files that `--into` has put elsewhere stay. Runs do the same once a day.
     Clean(CleanArgs),
+    /// Serve programs by JSON-RPC 2.0, a document a line (see docs/rpc.md)
+    ///
+    /// Requests come on stdin and are answered on stdout, until stdin ends; or clients connect to a
+    /// socket, until a signal. Tasks of a client that goes away are left to their hosts.
+    Rpc(RpcArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -573,6 +578,18 @@ pub(crate) struct CleanArgs {
     /// On these hosts, given as for `geto run` [default: all of geto.ini]
     #[arg(short = 'H', long = "host", value_name = "HOST", requires = "cache", value_hint = ValueHint::Hostname)]
     pub(crate) hosts: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// `geto rpc`.
+#[derive(Debug, Args)]
+pub(crate) struct RpcArgs {
+    /// Serve clients of this Unix socket, which is made for this user only and removed in the end
+    /// [default: stdin and stdout]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

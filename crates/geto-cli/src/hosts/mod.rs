@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use geto::{Checkup, Error, ErrorKind, ExitCode, Fault, Fleet, Host, HostStatus};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use self::object::object;
@@ -142,6 +143,18 @@ async fn once(
         true => ExitCode::SUCCESS,
         false => exit::FAILURE,
     })
+}
+
+/// Asks all hosts at the same time; what each answered stands in their order, as docs/json.md has it.
+pub(crate) async fn objects(fleet: &Fleet, hosts: Vec<Host>, check: bool) -> Vec<Value> {
+    let mut asked = JoinSet::new();
+    for (index, host) in hosts.into_iter().enumerate() {
+        let fleet = fleet.clone();
+        asked.spawn(async move { (index, object(&host, &ask(&fleet, &host, check).await)) });
+    }
+    let mut objects = asked.join_all().await;
+    objects.sort_by_key(|(index, _)| *index);
+    objects.into_iter().map(|(_, object)| object).collect()
 }
 
 async fn ask(fleet: &Fleet, host: &Host, check: bool) -> Answer {

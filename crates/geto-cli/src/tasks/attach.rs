@@ -1,9 +1,9 @@
 //! `geto attach`.
 
-use geto::{Error, ErrorKind, ExitCode, LedgerEnd, OutputFrom};
+use geto::{Error, ExitCode, OutputFrom};
 
 use super::find::Finder;
-use super::record;
+use super::record_home;
 use crate::app::fleet;
 use crate::args::AttachArgs;
 use crate::console::Console;
@@ -14,10 +14,7 @@ use crate::run::check_into;
 pub(crate) async fn attach(args: &AttachArgs, printer: Printer) -> Result<ExitCode, Error> {
     let fleet = fleet(&args.connect)?;
     let found = args.task.find(&mut Finder::new(&fleet, &args.task.hosts, printer)).await?;
-    let is_own = found.entry.is_some();
-    // Who started it removes it once its results are home; others leave it to them.
-    let was_kept = found.entry.as_ref().is_none_or(|entry| entry.keep);
-    let keep = !args.rm && (args.keep || was_kept);
+    let keep = !args.rm && (args.keep || found.is_kept());
     let mut attach = fleet.attach(found.host.clone(), found.id);
     attach = attach.keep(keep).overwrite(args.overwrite);
     if args.from_now {
@@ -42,13 +39,6 @@ pub(crate) async fn attach(args: &AttachArgs, printer: Printer) -> Result<ExitCo
         Ok(ended) => ended,
         Err(code) => return Ok(code),
     };
-    let tells = match &ended {
-        Ok(_) => true,
-        // That a host can't be reached says nothing about the task.
-        Err(error) => matches!(error.kind(), ErrorKind::Lost | ErrorKind::Results),
-    };
-    if is_own && tells {
-        record(&fleet, found.id, &LedgerEnd::of(&ended, keep), printer);
-    }
+    record_home(&fleet, &found, &ended, keep, printer);
     console.conclude(ended, keep)
 }

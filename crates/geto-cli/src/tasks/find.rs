@@ -16,19 +16,19 @@ use crate::printer::{Form, Printer, error_object};
 
 /// A task that a word means.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) id: TaskId,
-    pub(super) host: Host,
+pub(crate) struct Found {
+    pub(crate) id: TaskId,
+    pub(crate) host: Host,
     /// The script's name; empty when nobody was asked.
-    pub(super) script: String,
+    pub(crate) script: String,
     /// What the ledger here knows of it.
-    pub(super) entry: Option<LedgerEntry>,
+    pub(crate) entry: Option<LedgerEntry>,
     /// What its host said of it.
     pub(super) listed: Option<HostTask>,
 }
 
 /// What a host answered.
-pub(super) type Answer = (Host, Result<Vec<HostTask>, Error>);
+pub(crate) type Answer = (Host, Result<Vec<HostTask>, Error>);
 
 /// The hosts that may have tasks: those that are named, else those of geto.ini (`local` without
 /// one) and those on which the ledger knows tasks without an end.
@@ -64,7 +64,7 @@ pub(crate) async fn hosts(
 
 /// Asks all hosts at the same time; answers come in the order of the hosts, and each task once: a
 /// machine may be known by several names. The ledger learns from them.
-pub(super) async fn ask(fleet: &Fleet, hosts: Vec<Host>, printer: Printer) -> Vec<Answer> {
+pub(crate) async fn ask(fleet: &Fleet, hosts: Vec<Host>, printer: Printer) -> Vec<Answer> {
     allow_many_connections();
     let known = Known::read(fleet, printer);
     let mut asked = JoinSet::new();
@@ -102,7 +102,7 @@ pub(super) fn tell_dead(answers: &[Answer], printer: Printer) -> io::Result<bool
 }
 
 /// Looks for tasks: in the ledger first, then on the hosts, which are asked once at most.
-pub(super) struct Finder<'a> {
+pub(crate) struct Finder<'a> {
     fleet: &'a Fleet,
     hosts: &'a [String],
     printer: Printer,
@@ -115,7 +115,7 @@ pub(super) struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     /// Makes one that asks `hosts`, when there are any, and the ledger otherwise.
-    pub(super) fn new(fleet: &'a Fleet, hosts: &'a [String], printer: Printer) -> Self {
+    pub(crate) fn new(fleet: &'a Fleet, hosts: &'a [String], printer: Printer) -> Self {
         Self { fleet, hosts, printer, listed: None, looks: false, missed: false }
     }
 
@@ -142,7 +142,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Returns the one task that `word` means.
-    pub(super) async fn one(&mut self, word: &str) -> Result<Found, Error> {
+    pub(crate) async fn one(&mut self, word: &str) -> Result<Found, Error> {
         let known = match self.fleet.ledger() {
             Ok(Some(ledger)) => ledger.find(word),
             Ok(None) => Ok(Vec::new()),
@@ -255,6 +255,12 @@ impl Found {
     pub(super) fn home(&self) -> Option<Outcome> {
         let entry = self.entry.as_ref().filter(|entry| entry.on_host == Some(false))?;
         entry.outcome.clone()
+    }
+
+    /// Whether its host is to keep it once its results are home, unless something else is said: who
+    /// started it removes it, and others leave that to them.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.entry.as_ref().is_none_or(|entry| entry.keep)
     }
 
     /// What people call it.

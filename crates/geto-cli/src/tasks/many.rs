@@ -133,7 +133,7 @@ fn directories(args: &FetchArgs, tasks: &[Found]) -> Result<HashMap<TaskId, Path
 }
 
 /// Follows a task to its end; the ledger learns of it.
-async fn watch(
+pub(crate) async fn watch(
     attach: Attach<'_>,
     fleet: &Fleet,
     found: &Found,

@@ -10,12 +10,13 @@ mod ps;
 mod remove;
 mod table;
 
-use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, TaskId};
+use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, Results, TaskId};
 
 pub(crate) use self::attach::attach;
-pub(crate) use self::find::hosts;
+pub(crate) use self::find::{Finder, Found, ask, hosts};
 pub(crate) use self::logs::logs;
-pub(crate) use self::many::{fetch, kill, wait};
+pub(crate) use self::many::{fetch, kill, wait, watch};
+pub(crate) use self::object::object;
 pub(crate) use self::ps::ps;
 pub(crate) use self::remove::remove;
 use crate::printer::Printer;
@@ -31,6 +32,24 @@ async fn until_signal(
     tokio::select! {
         ended = Box::pin(work) => ended,
         code = signals.any() => Ok(code),
+    }
+}
+
+/// Notes in the ledger what bringing a task home tells of it, if it was started from here.
+pub(crate) fn record_home(
+    fleet: &Fleet,
+    found: &Found,
+    ended: &Result<Results, Error>,
+    keep: bool,
+    printer: Printer,
+) {
+    let tells = match ended {
+        Ok(_) => true,
+        // That a host can't be reached says nothing about the task.
+        Err(error) => matches!(error.kind(), ErrorKind::Lost | ErrorKind::Results),
+    };
+    if found.entry.is_some() && tells {
+        record(fleet, found.id, &LedgerEnd::of(ended, keep), printer);
     }
 }
 

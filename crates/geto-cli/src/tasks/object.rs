@@ -8,7 +8,7 @@ use crate::events::{merge, numbers};
 use crate::history::rfc3339;
 
 /// Makes an object of a task on a host; docs/json.md describes it.
-pub(super) fn object(task: &HostTask) -> Value {
+pub(crate) fn object(task: &HostTask) -> Value {
     let mut object = json!({
         "task": task.id, "script": task.script, "host": task.host, "state": state(task),
         "outcome": null,

@@ -20,6 +20,7 @@ fn help_says_all_there_is() {
         "trust",
         "history",
         "clean",
+        "rpc",
         "completions",
     ];
     for command in commands {

@@ -25,6 +25,7 @@ mod map_show;
 mod output;
 mod prompt;
 mod queue;
+mod rpc;
 mod run;
 mod secrets;
 mod slots;
