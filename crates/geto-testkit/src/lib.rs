@@ -13,6 +13,7 @@
 mod account;
 mod agent;
 mod ask_pass;
+mod control_groups;
 mod dropbear;
 mod keys;
 mod machine;
@@ -28,6 +29,7 @@ mod test_env;
 
 pub use agent::Agent;
 pub use ask_pass::AskPass;
+pub use control_groups::ControlGroups;
 pub use dropbear::Dropbear;
 pub use keys::{KeyKind, UserKey};
 pub use machine::{Machine, set_mode};

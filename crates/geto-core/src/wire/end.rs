@@ -50,6 +50,11 @@ impl EndReport {
                 reason: "the host ended it with its session (logind: `KillUserProcesses=yes`)"
                     .to_owned(),
             },
+            "lost-unit" => Outcome::Lost {
+                reason: "the host ended it with its connection (a unit of systemd for each, as \
+                         `sshd@.service`)"
+                    .to_owned(),
+            },
             "lost-lease" => Outcome::Lost { reason: Self::LEASE_OVER.to_owned() },
             "lost-reboot" => Outcome::Lost { reason: Self::RESTARTED.to_owned() },
             _ => return None,

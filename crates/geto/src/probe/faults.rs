@@ -51,6 +51,8 @@ pub enum FaultKind {
     LowDisk,
     /// logind ends the processes of a session that ends.
     Logind,
+    /// systemd ends the processes of a connection that ends.
+    ConnectionUnit,
     /// Tasks can't be counted, so none gets a slot.
     Lock,
     /// The server takes few channels on a connection.
@@ -69,6 +71,7 @@ impl FaultKind {
             Self::Cleaned => "cleaned",
             Self::LowDisk => "low-disk",
             Self::Logind => "logind",
+            Self::ConnectionUnit => "connection-unit",
             Self::Lock => "lock",
             Self::MaxSessions => "max-sessions",
         }
@@ -85,6 +88,8 @@ pub(super) struct Finding {
     filesystem: String,
     noexec: bool,
     logind: String,
+    /// The unit of systemd that ends all of a connection.
+    unit: Option<String>,
     /// How many channels the server takes on a connection, where it takes fewer than by default.
     pub(super) max_sessions: Option<usize>,
 }
@@ -102,6 +107,7 @@ impl Finding {
             "noexec" => self.noexec = true,
             // Its lines count, and it is not shown.
             "logind" => value.clone_into(&mut self.logind),
+            "unit" => self.unit = Some(printable(value.as_bytes())),
             _ => {}
         }
     }
@@ -125,6 +131,7 @@ impl Checkup {
                 ),
             ));
         }
+        faults.extend(finding.unit.as_deref().map(|unit| of_unit(unit, &status.user)));
         if let Some(why) = &status.uncounted {
             faults.push(Fault::new(
                 FaultKind::Lock,
@@ -170,6 +177,22 @@ fn of_start_up(status: &HostStatus, finding: &Finding) -> Vec<Fault> {
         faults.push(Fault::new(FaultKind::Greedy, message, guard));
     }
     faults
+}
+
+fn of_unit(unit: &str, user: &str) -> Fault {
+    // Of `sshd@0-10.0.0.1:22-10.0.0.2:5000.service`.
+    let template = unit.split_once('@').map_or(unit, |(name, _)| name);
+    Fault::new(
+        FaultKind::ConnectionUnit,
+        format!(
+            "systemd ends the processes of a connection with it (`{template}@.service`): a link that \
+             breaks ends the task"
+        ),
+        format!(
+            "run `loginctl enable-linger {user}` there, or set `KillMode=process` for \
+             `{template}@.service`"
+        ),
+    )
 }
 
 fn missing(program: &str) -> Fault {

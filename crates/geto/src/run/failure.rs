@@ -133,6 +133,21 @@ pub(super) fn left(report: &EndReport) -> Option<String> {
     (!left.is_empty()).then(|| format!("processes of the task could not be ended: {left}"))
 }
 
+/// What may end a task that is left on its host, and what keeps it.
+pub(super) fn fragile(host: &str, ending: &str) -> String {
+    if ending == "logind" {
+        return format!(
+            "logind may end the task on host `{host}` with its session (`KillUserProcesses=yes`); \
+             `loginctl enable-linger` there keeps it"
+        );
+    }
+    let unit = printable(ending.as_bytes());
+    format!(
+        "systemd may end the task on host `{host}` with its connection, which has a unit of its own \
+         (`{unit}`); `loginctl enable-linger` there keeps it, or `KillMode=process` in such units"
+    )
+}
+
 /// The outcome of a task whose host could not say it.
 pub(crate) fn outcome(report: Option<&EndReport>) -> Outcome {
     match report {

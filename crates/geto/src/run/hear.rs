@@ -368,12 +368,8 @@ impl Execution<'_> {
                     unmatched.push(glob);
                 }
             }
-            Reply::Fact { name, .. } if name == "fragile" => {
-                (self.follow)(Event::Warning(format!(
-                    "logind may end the task on host `{}` with its session (`KillUserProcesses=yes`); \
-                     `loginctl enable-linger` there keeps it",
-                    self.host.name
-                )));
+            Reply::Fact { name, value } if name == "fragile" => {
+                (self.follow)(Event::Warning(super::failure::fragile(&self.host.name, &value)));
             }
             Reply::Damaged(reason) => {
                 self.progress.damaged = Some(printable_lines(reason.as_bytes()));

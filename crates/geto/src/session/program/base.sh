@@ -129,10 +129,42 @@ copy_file() {
   [ "$g_sum" = 0 ] || dd bs="$g_sum" count=1 2>/dev/null
 }
 
-# has_manager: whether systemd has a manager for this user that stays when nobody is logged in.
+# connection_unit: sets g_unit to the unit of systemd that this process is in, when there is one for each
+# connection (of a socket: `sshd@0-HERE-THERE.service`) and it ends all that is in it. Looked for once.
+connection_unit() {
+  [ -z "${g_unit+x}" ] || return 0
+  g_unit=
+  while IFS=: read -r g_at g_at g_path; do
+    case $g_at/${g_path##*/} in
+      /*@[0-9]*-*-*.service | name=systemd/*@[0-9]*-*-*.service) g_unit=${g_path##*/} ;;
+    esac
+  done <"$g_proc/self/cgroup"
+  [ -z "$g_unit" ] || case $(systemctl show --property=KillMode "$g_unit") in
+    *=process | *=none) g_unit= ;;
+  esac
+} 2>/dev/null
+
+# has_manager: whether systemd has a manager for this user that stays when nobody is logged in; sets g_bus
+# to how it is asked. In a unit of a connection nobody has said where: there was no login.
 has_manager() {
-  [ -S "${XDG_RUNTIME_DIR-}/bus" ] && [ -f "/var/lib/systemd/linger/${USER-}" ]
+  g_bus=--user g_runtime=${XDG_RUNTIME_DIR-}
+  [ -z "${g_unit-}" ] || case $(id -u) in
+    0)
+      g_bus=--system
+      command -v busctl >/dev/null 2>&1
+      return
+      ;;
+    *) [ -n "$g_runtime" ] || g_runtime=/run/user/$(id -u) ;;
+  esac
+  [ -S "$g_runtime/bus" ] && [ -f "/var/lib/systemd/linger/${USER-}" ]
 }
+
+# ask_logind PROPERTY...: prints what logind does, a line each: it knows what it was built with, where its
+# configuration says nothing.
+ask_logind() {
+  g_rest=org.freedesktop.login1
+  busctl --timeout=5 get-property $g_rest /org/freedesktop/login1 $g_rest.Manager "$@"
+} 2>/dev/null
 
 # free_disk: sets g_free to how many KiB are free at the work path: the number before the percentage.
 # The names at both ends of the line may have blanks.

@@ -73,8 +73,12 @@ request_check() {
     say filesystem "$(stat -f -c %T "$g_work" 2>/dev/null)"
     try_work_path
   }
-  # Who has no session of logind is nothing to it, nor are tasks that get a scope of their own.
-  [ -z "${XDG_SESSION_ID-}" ] || has_manager || say logind "$(logind_settings 2>/dev/null)"
+  # Tasks that get a scope of their own are not concerned, and who has no session of logind is nothing to it.
+  connection_unit
+  has_manager || {
+    [ -z "$g_unit" ] || say unit "$g_unit"
+    [ -z "${XDG_SESSION_ID-}" ] || say logind "$(logind_settings 2>/dev/null)"
+  }
   say checked ""
 }
 
@@ -93,7 +97,8 @@ try_work_path() {
 }
 
 # logind_settings: prints what the configuration of logind says of ending processes, in the order in
-# which it counts: the first logind.conf, and the drop-ins by name, each from the first place.
+# which it counts: the first logind.conf, and the drop-ins by name, each from the first place; and last what
+# logind says itself.
 logind_settings() {
   {
     print_first logind.conf
@@ -104,6 +109,10 @@ logind_settings() {
     done | sort -u | while read -r g_file; do
       print_first "logind.conf.d/$g_file"
     done
+    case $(ask_logind KillUserProcesses) in
+      *true) echo KillUserProcesses=yes ;;
+      *false) echo KillUserProcesses=no ;;
+    esac
   } | grep '^[[:space:]]*Kill[A-Za-z]*[[:space:]]*='
 }
 

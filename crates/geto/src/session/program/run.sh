@@ -4,6 +4,8 @@
 
 # run NAME=VALUE... -- ARG...: runs the claimed task and tells of it until it has ended.
 run() {
+  connection_unit
+  if [ -n "$g_detach$g_unit" ] || has_manager; then find_ending; fi
   # Events, a line each: waiting, slot, tick, started, ended, full, error, idle, eof. The supervisor does not notice when the
   # follower at the other end of this pipe is gone.
   {
@@ -56,7 +58,7 @@ may_start() {
 # supervise NAME=VALUE... -- ARG...: runs the task to its end and writes the outcome. It outlives
 # the session: nothing in it waits for the channel.
 supervise() {
-  own_scope || [ -z "$g_detach" ] || ! ends_with_session || echo 'fragile logind'
+  own_scope || [ -z "$g_detach" ] || [ -z "$g_ending" ] || echo "fragile $g_ending"
   [ "$g_timeout" = 0 ] || {
     watch_timeout >/dev/null 2>&1 &
     g_watchdog=$!
@@ -102,13 +104,16 @@ supervise() {
   [ -d "$g_task" ] || [ ! -e "$g_gone/$g_id" ] || remove_task
 } 2>/dev/null
 
-# own_scope: takes this process, with all that it starts from here on, out of the session, for hosts
-# that end what a session leaves. Where that can't be, nothing is started for it.
+# own_scope: takes this process, with all that it starts from here on, out of the session, and with it who
+# keeps the lease, for hosts that end what a session leaves. Where that can't be, nothing is started for it.
 own_scope() {
-  [ -n "${XDG_SESSION_ID-}" ] && has_manager && ends_with_session || return
+  [ -n "${g_ending-}" ] && has_manager || return
   g_rest=org.freedesktop.systemd1
-  busctl --user --timeout=5 call $g_rest /org/freedesktop/systemd1 $g_rest.Manager StartTransientUnit \
-    'ssa(sv)a(sa(sv))' "geto-$g_id.scope" fail 1 PIDs au 1 "$g_supervisor" 0 >/dev/null || return
+  # shellcheck disable=SC2086  # a number, or nothing
+  set -- "$g_supervisor" $g_ticker
+  XDG_RUNTIME_DIR=$g_runtime busctl "$g_bus" --timeout=5 call $g_rest /org/freedesktop/systemd1 \
+    $g_rest.Manager StartTransientUnit 'ssa(sv)a(sa(sv))' "geto-$g_id.scope" fail 1 PIDs au $# "$@" 0 \
+    >/dev/null || return
   # Its answer comes before it has been done.
   for g_ticks in 1 2 3 4 5 6 7 8 9 10; do
     grep -q "/geto-$g_id.scope\$" "/proc/$g_supervisor/cgroup" && true >"$g_task/scope" && return

@@ -82,12 +82,31 @@ look() {
   ! has_ended || g_state=ended
 }
 
-# ends_with_session: whether logind ends what a session of this user leaves. This takes every file for
-# one that counts: `geto hosts --check` knows better, and asks for more.
-ends_with_session() {
-  [ -n "${XDG_SESSION_ID-}" ] && [ "$(id -u)" != 0 ] \
-    && grep -qsiE '^ *KillUserProcesses *= *(1|y|t|on)' /etc/systemd/logind.conf \
-      /etc/systemd/logind.conf.d/* /run/systemd/logind.conf.d/* /usr/lib/systemd/logind.conf.d/*
+# find_ending: sets g_ending to what ends the processes that this session leaves: `logind`, the unit of its
+# connection, or nothing. Looked for once.
+find_ending() {
+  [ -z "${g_ending+x}" ] || return 0
+  connection_unit
+  g_ending=$g_unit
+  [ -n "$g_ending" ] || ! logind_kills || g_ending=logind
+}
+
+# logind_kills: whether logind ends what a session of this user leaves. Where it can't be asked, every file
+# is taken for one that counts: `geto hosts --check` knows better, and asks for more.
+logind_kills() {
+  [ -n "${XDG_SESSION_ID-}" ] && [ "${USER-}" != root ] || return
+  g_rest=$(ask_logind KillUserProcesses KillExcludeUsers KillOnlyUsers)
+  case $g_rest in
+    *"$g_nl"as*"\"${USER-}\""*"$g_nl"as*) false ;;
+    'b true'*"$g_nl"'as 0') ;;
+    b*"$g_nl"'as 0') false ;;
+    b*"\"${USER-}\""*) ;;
+    b*) false ;;
+    *)
+      grep -qsiE '^ *KillUserProcesses *= *(1|y|t|on)' /etc/systemd/logind.conf \
+        /etc/systemd/logind.conf.d/* /run/systemd/logind.conf.d/* /usr/lib/systemd/logind.conf.d/*
+      ;;
+  esac
 }
 
 # reap: ends what is left of a task whose supervisor is gone, and writes down that its end is not
@@ -108,7 +127,14 @@ reap() {
     g_why=killed
     task_pid
     # The session that started it tells of its end.
-    claimer_lives || [ -e "$g_task/scope" ] || ! ends_with_session || g_why=session
+    claimer_lives || [ -e "$g_task/scope" ] || {
+      find_ending
+      case $g_ending in
+        '') ;;
+        logind) g_why=session ;;
+        *) g_why=unit ;;
+      esac
+    }
     g_supervisor=0
     # Without /proc nobody knows whose the number is by now.
     [ -z "$g_pid" ] || [ -z "$g_proc" ] || end_tree 10
@@ -129,7 +155,7 @@ reap() {
   clock
   [ "$g_why" != reboot ] || g_clock=$g_start
   ! has_ended || return 0
-  case $g_why in reboot | killed | session) g_why=lost-$g_why ;; esac
+  case $g_why in reboot | killed | session | unit) g_why=lost-$g_why ;; esac
   printf 'status=0 why=%s started=yes start=%s end=%s cpu= full= left=%s .\n' \
     "$g_why" "$g_start" "$g_clock" "$g_left" 1<>"$g_task/outcome"
 } 2>/dev/null
