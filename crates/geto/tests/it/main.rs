@@ -28,4 +28,5 @@ mod shells;
 mod slots;
 mod ssh;
 mod support;
+mod swept;
 mod world;

@@ -39,14 +39,15 @@ while read -r g_line <&3; do
 done
 release
 [ -z "${g_holds-}" ] || let_go
-# Tombstones have done their duty after two days. One session in sixteen looks.
+# Tombstones have done their duty after two days, which are more than one whole one to find. One session
+# in sixteen looks.
 case $g_nonce in
   0*)
     [ -z "${g_gone-}" ] || {
-      find "$g_gone" "$g_parts" -type f -mtime +2 -exec rm -f {} +
+      find "$g_gone" "$g_parts" -type f -mtime +1 -exec rm -f {} +
       # Those of tasks that are there are in use.
       for g_task in "$g_pids"/*; do
-        [ -d "$g_tasks/${g_task##*/}" ] || find "$g_task" -mtime +2 -exec rm -f {} +
+        [ -d "$g_tasks/${g_task##*/}" ] || find "$g_task" -mtime +1 -exec rm -f {} +
       done
     } 2>/dev/null
     ;;
