@@ -13,6 +13,7 @@
 mod account;
 mod agent;
 mod ask_pass;
+mod cable;
 mod control_groups;
 mod dropbear;
 mod keys;
@@ -29,6 +30,7 @@ mod test_env;
 
 pub use agent::Agent;
 pub use ask_pass::AskPass;
+pub use cable::Cable;
 pub use control_groups::ControlGroups;
 pub use dropbear::Dropbear;
 pub use keys::{KeyKind, UserKey};

@@ -24,6 +24,7 @@ pub struct Machine {
     mounts: Vec<(PathBuf, String)>,
     no_proc: bool,
     own_boot_id: bool,
+    own_network: bool,
     user: Option<String>,
     name: Option<String>,
 }
@@ -149,6 +150,13 @@ impl Machine {
         self
     }
 
+    /// Puts it into a network of its own, which nothing but itself is in: see [`Cable`](crate::Cable).
+    #[must_use]
+    pub fn own_network(mut self) -> Self {
+        self.own_network = true;
+        self
+    }
+
     /// Calls it by that name, and takes its machine id away: to programs it is another machine.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
@@ -163,6 +171,7 @@ impl Machine {
             || !self.mounts.is_empty()
             || self.no_proc
             || self.own_boot_id
+            || self.own_network
             || self.user.is_some()
     }
 
@@ -182,6 +191,7 @@ impl Machine {
             user: self.account(privacy),
             path: self.tools.as_ref().map(|tools| tools.lay(&dir.join("tools"))),
             home,
+            own_network: self.own_network,
             script: None,
         };
         self.fill_home(&prepared);
@@ -239,6 +249,10 @@ impl Machine {
         let etc = dir.join("etc");
         make_dir(&etc, 0o755);
         let mut lines = vec!["set -e".to_owned()];
+        if self.own_network {
+            let ip = program("ip", "iproute2");
+            lines.push(format!("{} link set lo up", ip.display()));
+        }
         let mut bind = |source: &Path, target: &Path| {
             lines.push(format!("mount -n --bind {} {}", quote(source), quote(target)));
         };
@@ -357,6 +371,7 @@ pub(crate) struct Prepared {
     pub(crate) home: PathBuf,
     /// What `PATH` of sessions is to be, if anything special.
     pub(crate) path: Option<PathBuf>,
+    own_network: bool,
     script: Option<(Privacy, PathBuf)>,
 }
 
@@ -376,7 +391,11 @@ impl Prepared {
             }
             Some((privacy, script)) => {
                 let mut command = Command::new(crate::program::program("unshare", "util-linux"));
-                command.args(privacy.options()).arg("/bin/sh").arg(script);
+                command.args(privacy.options());
+                if self.own_network {
+                    command.arg("--net");
+                }
+                command.arg("/bin/sh").arg(script);
                 command
             }
         };

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends there")]
 
+mod away;
 mod clean;
 mod deps;
 mod docs;

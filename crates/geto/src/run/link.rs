@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Event;
 use super::execute::Follow;
+use super::wake::Wake;
 use crate::session::random;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
@@ -29,8 +30,8 @@ pub(super) struct Link<'a> {
     reconnect: Duration,
     /// When it was found broken.
     broken: Option<Instant>,
-    /// When the first try failed. The clock stands still while this machine sleeps.
-    failing: Option<Instant>,
+    /// When the first try failed, and whether this machine has slept since.
+    failing: Option<(Instant, Wake)>,
     pause: Duration,
     /// Something new has come since the last break, so that the next one is no reason to wait.
     has_progressed: bool,
@@ -140,7 +141,12 @@ impl<'a> Link<'a> {
 
     /// Waits after a try that failed.
     pub(super) async fn rest(&mut self, error: &Error) -> Result<(), Error> {
-        let failing = *self.failing.get_or_insert_with(Instant::now);
+        let (failing, wake) = self.failing.get_or_insert_with(|| (Instant::now(), Wake::begin()));
+        // What failed before a sleep says nothing of the network after it.
+        if wake.woke().is_some_and(|woke| woke > *failing) {
+            *failing = Instant::now();
+            self.pause = FIRST_PAUSE;
+        }
         let left = self.reconnect.saturating_sub(failing.elapsed());
         if left.is_zero() {
             return Err(error.repeat());

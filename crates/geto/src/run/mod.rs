@@ -17,6 +17,7 @@ mod record;
 mod report;
 mod send;
 mod store;
+mod wake;
 mod warm;
 
 use std::fmt;
@@ -184,7 +185,8 @@ impl<'a> Run<'a> {
     }
 
     /// For how long a link that breaks after the task was sent is made again, counted from the first
-    /// try that fails; 10 minutes by default. Zero is never. The task goes on meanwhile, and what it
+    /// try that fails, and anew when this machine has slept or the process was stopped; 10 minutes by
+    /// default. Zero is never. The task goes on meanwhile, and what it
     /// wrote is not lost when the time is over: the run then fails with an error of kind
     /// [`Lost`](ErrorKind::Lost), and the host keeps all.
     pub fn reconnect(mut self, time: Duration) -> Self {
