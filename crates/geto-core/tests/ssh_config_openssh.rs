@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use geto_core::ssh_config::{
-    AddressFamily, Agent, JumpHost, SshOptions, StrictHostKeyChecking, Tokens,
+    AddressFamily, Agent, JumpHost, SshOptions, StrictHostKeyChecking, Tokens, may_be_of_user,
+    of_user,
 };
 
 const CONFIG: &str = r#"
@@ -67,6 +68,12 @@ Host *.never
 ";
 
 fn options(lines: &str, host: &str) -> SshOptions {
+    let printed = printed(lines, host);
+    let system = ssh(&["-F", "none", "-G", host]);
+    SshOptions::parse(&printed, Some(&system)).unwrap()
+}
+
+fn printed(lines: &str, host: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_str().unwrap();
     let write = |name: &str, text: &str| {
@@ -76,9 +83,7 @@ fn options(lines: &str, host: &str) -> SshOptions {
     write("included", INCLUDED);
     write("nested", "Match user root,nobody\n    Port 2201\nMatch all\n    Port 2202\n");
     let config = write("config", lines);
-    let printed = ssh(&["-F", &config, "-G", host]).replace(place, "DIR");
-    let system = ssh(&["-F", "none", "-G", host]);
-    SshOptions::parse(&printed, Some(&system)).unwrap()
+    ssh(&["-F", &config, "-G", host]).replace(place, "DIR")
 }
 
 fn ssh(arguments: &[&str]) -> String {
@@ -170,8 +175,6 @@ fn none_means_none() {
 #[test]
 fn what_only_ssh_can_do_is_named() {
     for (line, expected) in [
-        ("GSSAPIAuthentication yes", Some("GSSAPIAuthentication is on")),
-        ("GSSAPIAuthentication no", None),
         ("HostbasedAuthentication yes", Some("HostbasedAuthentication is on")),
         ("PKCS11Provider /lib/x.so", Some("PKCS11Provider is set")),
         ("PKCS11Provider none", None),
@@ -185,6 +188,12 @@ fn what_only_ssh_can_do_is_named() {
         ("VerifyHostKeyDNS no", None),
         ("ControlMaster auto\nControlPath /x/%h", None),
         ("CanonicalizeHostname no", None),
+        ("SetEnv A=b", None),
+        ("SendEnv LANG LC_* PROJECT_*", None),
+        ("NoHostAuthenticationForLocalhost yes", Some("NoHostAuthenticationForLocalhost is on")),
+        ("HostKeyAlgorithms sk-*", Some("HostKeyAlgorithms has no usual one")),
+        ("HostKeyAlgorithms *-cert-v01@openssh.com", Some("HostKeyAlgorithms has no usual one")),
+        ("HostKeyAlgorithms ^rsa-sha2-256", None),
     ] {
         assert_eq!(options(line, "n1").needs_ssh.as_deref(), expected, "{line}");
     }
@@ -193,10 +202,51 @@ fn what_only_ssh_can_do_is_named() {
 }
 
 #[test]
-fn gssapi_that_the_system_turns_on_for_everybody_does_not_ask_for_ssh() {
-    let printed = ssh(&["-F", "none", "-G", "-oGSSAPIAuthentication=yes", "n1"]);
-    assert_eq!(SshOptions::parse(&printed, Some(&printed)).unwrap().needs_ssh, None);
-    assert_eq!(SshOptions::parse(&printed, None).unwrap().needs_ssh, None);
+fn what_only_a_user_can_ask_for_is_named() {
+    for (line, expected) in [
+        ("Compression yes", None),
+        ("GSSAPIAuthentication yes", Some("GSSAPIAuthentication is on")),
+        ("GSSAPIAuthentication no", None),
+        ("PubkeyAcceptedAlgorithms -ssh-ed25519", Some("PubkeyAcceptedAlgorithms leaves some out")),
+        ("PubkeyAcceptedKeyTypes rsa-*", Some("PubkeyAcceptedAlgorithms leaves some out")),
+        ("PubkeyAcceptedAlgorithms -*-cert-*", Some("PubkeyAcceptedAlgorithms leaves some out")),
+        ("PubkeyAcceptedAlgorithms +ssh-rsa", None),
+        ("RequiredRSASize 3072", Some("RequiredRSASize is set")),
+        ("RequiredRSASize 1024", None),
+    ] {
+        let printed = printed(line, "n1");
+        assert_eq!(of_user(&printed).as_deref(), expected, "{line}");
+        assert!(expected.is_none() || may_be_of_user(line), "{line}");
+        // What the machine's own file says of all this is not looked at.
+        assert_eq!(SshOptions::parse(&printed, None).unwrap().needs_ssh, None, "{line}");
+    }
+    assert!(!may_be_of_user("Host *\n    SendEnv LANG LC_*\n    HashKnownHosts yes\n"));
+}
+
+/// The locale that Debian's own file sends for everybody is not a task's.
+#[test]
+fn variables_are_those_that_ssh_would_send_but_for_the_locale() {
+    let lines = "SetEnv \"A=b c\" LC_ALL=C\nSendEnv LANG LC_* -LC_X\nSendEnv PROJECT_?";
+    let own =
+        ["LANG", "LC_ALL", "LC_TIME", "LC_PROJECT", "PROJECT_1", "PROJECT_12", "A", "project_1"];
+    let own = own.map(|name| (name.to_owned(), format!("own {name}")));
+    let options = options(lines, "n1");
+    let given: Vec<_> = options
+        .variables(own)
+        .into_iter()
+        .map(|(name, value)| (name, String::from_utf8(value.expose().to_vec()).unwrap()))
+        .collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        given,
+        [
+            pair("LC_PROJECT", "own LC_PROJECT"),
+            pair("PROJECT_1", "own PROJECT_1"),
+            pair("A", "b c"),
+            pair("LC_ALL", "C"),
+        ]
+    );
+    assert!(!format!("{options:?}").contains("b c"), "{options:?}");
 }
 
 #[test]
@@ -218,6 +268,7 @@ fn the_built_in_defaults_are_those_of_ssh() {
     ours.kex_algorithms.clone_from(&theirs.kex_algorithms);
     ours.ciphers.clone_from(&theirs.ciphers);
     ours.macs.clone_from(&theirs.macs);
+    ours.channel_overrides.clone_from(&theirs.channel_overrides);
     ours.pubkey_accepted_algorithms.clone_from(&theirs.pubkey_accepted_algorithms);
     assert_eq!(ours, theirs);
 }

@@ -4,6 +4,8 @@ use geto_testkit::{Dropbear, Machine, Server, Sshd};
 
 use crate::support::{World, entries, names};
 
+const GETO: &str = env!("CARGO_BIN_EXE_geto");
+
 /// Waits until the host has removed all tasks.
 fn wait_until_tasks_are_gone(server: &Server) {
     let machines = entries(&server.inside("~/.cache/geto"));
@@ -125,4 +127,78 @@ fn an_ssh_config_that_ssh_refuses_is_named() {
     assert_eq!(ran.code(), 2);
     assert!(ran.stderr.contains("Bad configuration option: bogusoption"), "{ran:?}");
     assert!(!ran.stderr.contains("\\x0"), "{ran:?}");
+}
+
+/// Where the world has its ssh_config.
+fn ssh_config(ini: &str) -> &str {
+    ini.lines().find_map(|line| line.strip_prefix("ssh_config_path=")).unwrap()
+}
+
+#[test]
+fn variables_of_ssh_config_reach_the_task_but_for_the_locale() {
+    for (transport, client) in [("native", "geto_"), ("ssh", "OpenSSH_")] {
+        let server = Sshd::builder().name("server1").config("AcceptEnv *\nLogLevel DEBUG1").start();
+        let world = World::new();
+        let ini = world.env.use_servers(&[&server]);
+        let lines = "  SendEnv LANG LC_* PROJECT\n  SetEnv SITE=lab LC_TIME=C\n";
+        let config = fs_err::read_to_string(ssh_config(&ini)).unwrap();
+        fs_err::write(ssh_config(&ini), format!("{config}{lines}")).unwrap();
+        world.env.write_geto_ini(&format!("{ini}[server1]\ntransport={transport}\n"));
+        let line = "echo \"$PROJECT $SITE $LC_TIME ${LANG-none} ${LC_NAME-none}\"";
+        let mut command = world.command(&["run", "-q", "-c", line]);
+        // `LANG` is always set there.
+        let ran = world.env.run(command.env("PROJECT", "p q").env("LC_NAME", "C"));
+        assert_eq!(ran.text(), "p q lab C none none\n", "{transport}: {ran:?}");
+        server.wait_for_log(&format!("remote software version {client}"));
+    }
+}
+
+/// Debian asks for Kerberos and sends the locale for everybody, and RHEL has rules for keys: that
+/// costs nobody a process for each connection. Without `ssh_config_path` both files count.
+#[test]
+fn a_child_is_started_for_what_a_user_asks_for_and_not_the_machine() {
+    let system = "SendEnv LANG LC_*\nGSSAPIAuthentication yes\nRequiredRSASize 2048\n";
+    for (line, client) in [
+        ("", "geto_"),
+        ("GSSAPIAuthentication no", "geto_"),
+        ("GSSAPIAuthentication yes", "OpenSSH_"),
+        ("RequiredRSASize 2048", "OpenSSH_"),
+        ("PubkeyAcceptedAlgorithms ssh-ed25519", "OpenSSH_"),
+    ] {
+        let server = Sshd::builder().name("server1").config("LogLevel DEBUG1").start();
+        let world = World::new();
+        let system = world.env.file("system", system);
+        let section = server.ssh_config_section(server.address());
+        let own = world.env.home().join(".ssh/config");
+        fs_err::create_dir(own.parent().unwrap()).unwrap();
+        fs_err::write(own, format!("{section}  {line}\n")).unwrap();
+        let lock = world.env.tmp().join("geto_lock").display().to_string();
+        let ini = format!("[geto]\nremote_lock_path={lock}\n[hosts]\nserver1=server1\n");
+        world.env.write_geto_ini(&ini);
+        // `ssh` takes the home of the database of users.
+        let uid = rustix::process::getuid().as_raw();
+        let home = world.env.home().display().to_string();
+        let passwd = world.env.file("passwd", format!("me:x:{uid}:{uid}::{home}:/bin/sh\n"));
+        let mut command = world.env.command("/usr/bin/unshare");
+        let mounts = "mount --bind \"$0\" /etc/passwd && mount --bind \"$1\" /etc/ssh/ssh_config \
+                      && shift && exec \"$@\"";
+        command.args(["--mount", "sh", "-c", mounts]).arg(passwd).arg(system);
+        let ran = world.env.run(command.args([GETO, "run", "-q", "-c", "echo in"]));
+        assert_eq!(ran.text(), "in\n", "{line}: {ran:?}");
+        server.wait_for_log(&format!("remote software version {client}"));
+    }
+}
+
+#[test]
+fn an_ssh_config_that_forks_is_read() {
+    let server = Sshd::builder().name("server1").start();
+    let world = World::new();
+    let ini = world.env.use_servers(&[&server]);
+    let config = fs_err::read_to_string(ssh_config(&ini)).unwrap();
+    fs_err::write(ssh_config(&ini), format!("{config}  ForkAfterAuthentication yes\n")).unwrap();
+    for transport in ["native", "ssh"] {
+        world.env.write_geto_ini(&format!("{ini}[server1]\ntransport={transport}\n"));
+        let ran = world.geto(&["run", "-q", "-c", "echo in"]);
+        assert_eq!(ran.text(), "in\n", "{transport}: {ran:?}");
+    }
 }

@@ -6,14 +6,20 @@
 #![deny(clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
 mod alike;
+mod environment;
 mod expand;
+mod needs;
 mod parse;
 
 use std::time::Duration;
 
 pub use alike::{HostPatterns, SharedAnswer, files_read};
+pub use environment::LOCALE;
 pub use expand::{Agent, ExpandError, Tokens};
+pub use needs::{may_be_of_user, of_user};
 pub use parse::SshConfigError;
+
+use crate::Secret;
 
 /// How to reach, check and log into one host, as ssh_config says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +106,17 @@ pub struct SshOptions {
     /// connections to go through it, which only `ssh` can do.
     pub control_path: Option<String>,
     /// What `ssh -o` must be told so that its input, output and end are those of a command: what
-    /// the configuration says of sessions (`StdinNull`, `SessionType`, `ForkAfterAuthentication`),
-    /// taken back. Empty when it says nothing of them.
+    /// the configuration may say of sessions (`StdinNull`, `SessionType`,
+    /// `ForkAfterAuthentication`), taken back. Empty where there was no `ssh` to ask, and where it
+    /// is too old to know them.
     pub channel_overrides: Vec<&'static str>,
-    /// Why the system's `ssh` must be used for this host, when it must.
+    /// Variables that commands are given; a server takes those only that it is told to take
+    /// (`AcceptEnv`). See [`Self::variables`].
+    pub set_env: Vec<(String, Secret)>,
+    /// Patterns of names: variables of geto's own environment that commands are given likewise.
+    pub send_env: Vec<String>,
+    /// Why the system's `ssh` must be used for this host, when it must. What a user's own file
+    /// alone can ask for ([`of_user`]) is not in it.
     pub needs_ssh: Option<String>,
 }
 
@@ -147,9 +160,9 @@ pub struct JumpHost {
 impl SshOptions {
     /// Reads what `ssh -G <host>` prints.
     ///
-    /// `system_only` is what it prints with `-F /etc/ssh/ssh_config` (or with `-F none`): some
-    /// systems turn GSSAPI on for everybody, which says nothing about this user and host. Without
-    /// it GSSAPI is taken for unwanted.
+    /// `system_only` is what it prints with `-F /etc/ssh/ssh_config` (or with `-F none`): by the
+    /// default lists in it a list of host key algorithms of the user's own is told from a default
+    /// that was changed. Without it all are taken for the latter.
     ///
     /// # Errors
     /// When a line that matters here has a value that it can't have, or is missing.
@@ -203,6 +216,8 @@ impl SshOptions {
             ca_signature_algorithms: CA_SIGNATURES.map(ToOwned::to_owned).into(),
             control_path: None,
             channel_overrides: Vec::new(),
+            set_env: Vec::new(),
+            send_env: Vec::new(),
             needs_ssh: None,
         }
     }

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{AddressFamily, JumpHost, SshOptions, StrictHostKeyChecking};
+use super::{AddressFamily, JumpHost, SshOptions, StrictHostKeyChecking, needs};
+use crate::Secret;
 
 /// What `ssh -G` printed is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +36,10 @@ pub(super) fn parse(
     read_connection(&lines, &mut options)?;
     options.control_path = lines.text("controlpath").map(ToOwned::to_owned);
     options.channel_overrides = channel_overrides(&lines);
-    options.needs_ssh = reason_for_ssh(&lines, system.as_ref());
+    let pairs = lines.all("setenv").filter_map(|pair| pair.split_once('='));
+    options.set_env = pairs.map(|(name, value)| (name.to_owned(), Secret::from(value))).collect();
+    options.send_env = lines.all("sendenv").map(ToOwned::to_owned).collect();
+    options.needs_ssh = needs::of_anybody(&lines);
     Ok(options)
 }
 
@@ -134,69 +138,34 @@ fn read_connection(lines: &Lines<'_>, options: &mut SshOptions) -> Result<(), Ss
     Ok(())
 }
 
-/// Says which settings of sessions are not those that a command needs, by what takes them back.
+/// Returns what takes back the settings of sessions that a command does not want, of those that this
+/// `ssh` knows.
 fn channel_overrides(lines: &Lines<'_>) -> Vec<&'static str> {
     let settings = [
-        ("stdinnull", "no", "StdinNull=no"),
-        ("sessiontype", "default", "SessionType=default"),
-        ("forkafterauthentication", "no", "ForkAfterAuthentication=no"),
+        ("stdinnull", "StdinNull=no"),
+        ("sessiontype", "SessionType=default"),
+        ("forkafterauthentication", "ForkAfterAuthentication=no"),
     ];
-    let is_set = |keyword, usual| lines.first(keyword).is_some_and(|value| value != usual);
-    let set = settings.into_iter().filter(|(keyword, usual, _)| is_set(keyword, *usual));
-    set.map(|(_, _, over)| over).collect()
-}
-
-/// Says what is asked for that only the system's `ssh` can do.
-fn reason_for_ssh(lines: &Lines<'_>, system: Option<&Lines<'_>>) -> Option<String> {
-    let is_on = |keyword: &str| matches!(lines.first(keyword), Some("yes" | "true"));
-    let system_says_no = |keyword: &str| {
-        system.is_some_and(|system| !matches!(system.first(keyword), Some("yes" | "true")))
-    };
-    if is_on("gssapiauthentication") && system_says_no("gssapiauthentication") {
-        return Some("GSSAPIAuthentication is on".to_owned());
-    }
-    if is_on("hostbasedauthentication") {
-        return Some("HostbasedAuthentication is on".to_owned());
-    }
-    if lines.text("pkcs11provider").is_some() {
-        return Some("PKCS11Provider is set".to_owned());
-    }
-    // The second is the default of an `ssh` that is built without FIDO support, as on macOS.
-    let provider = lines.text("securitykeyprovider");
-    if provider.is_some_and(|value| !matches!(value, "internal" | "$SSH_SK_PROVIDER")) {
-        return Some("SecurityKeyProvider is set".to_owned());
-    }
-    if lines.text("knownhostscommand").is_some() {
-        return Some("KnownHostsCommand is set".to_owned());
-    }
-    if lines.text("revokedhostkeys").is_some() {
-        return Some("RevokedHostKeys is set".to_owned());
-    }
-    if is_on("verifyhostkeydns") || lines.first("verifyhostkeydns") == Some("ask") {
-        return Some("VerifyHostKeyDNS is on".to_owned());
-    }
-    if is_on("proxyusefdpass") {
-        return Some("ProxyUseFdpass is on".to_owned());
-    }
-    None
+    let known = settings.into_iter().filter(|(keyword, _)| lines.first(keyword).is_some());
+    known.map(|(_, over)| over).collect()
 }
 
 /// The lines as pairs; of most keywords the first counts.
-struct Lines<'a>(Vec<(&'a str, &'a str)>);
+pub(super) struct Lines<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Lines<'a> {
-    fn new(printed: &'a str) -> Self {
+    pub(super) fn new(printed: &'a str) -> Self {
         let pairs = printed.lines().filter_map(|line| line.split_once(' '));
         Self(pairs.collect())
     }
 
-    fn all(&self, keyword: &str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn all(&self, keyword: &str) -> impl Iterator<Item = &'a str> {
         // Some versions print a keyword or two in mixed case.
         let lines = self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(keyword));
         lines.map(|(_, value)| *value)
     }
 
-    fn first(&self, keyword: &str) -> Option<&'a str> {
+    pub(super) fn first(&self, keyword: &str) -> Option<&'a str> {
         self.all(keyword).next()
     }
 
@@ -205,7 +174,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The value, unless it is `none` in whatever case.
-    fn text(&self, keyword: &str) -> Option<&'a str> {
+    pub(super) fn text(&self, keyword: &str) -> Option<&'a str> {
         self.first(keyword).filter(|value| !value.eq_ignore_ascii_case("none"))
     }
 
@@ -214,7 +183,7 @@ impl<'a> Lines<'a> {
         values.map(ToOwned::to_owned).collect()
     }
 
-    fn list(&self, keyword: &str) -> Option<Vec<String>> {
+    pub(super) fn list(&self, keyword: &str) -> Option<Vec<String>> {
         let names = self.first(keyword)?.split(',').filter(|name| !name.is_empty());
         Some(names.map(ToOwned::to_owned).collect())
     }

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use geto_core::select::Aliases;
-use tokio::process::Command;
+
+use crate::transport::settings;
 
 /// A word that nobody gives to a host of theirs.
 const NOBODY: &str = "geto-asks-what-every-host-gets";
@@ -68,13 +68,8 @@ enum Said {
 
 /// What `ssh` would do for `word`, without the lines that only repeat the word.
 async fn settings_of(word: &str, config: Option<&Path>) -> Said {
-    let mut command = Command::new("ssh");
-    command.arg("-G");
-    if let Some(config) = config {
-        command.arg("-F").arg(config);
-    }
-    command.arg("--").arg(word).stdin(Stdio::null()).kill_on_drop(true);
-    let output = match command.output().await {
+    let config = config.map(|config| ["-F".to_owned(), config.display().to_string()]);
+    let output = match settings(config.as_ref().map_or(&[], |words| &words[..]), word).await {
         Err(_) => return Said::Nothing,
         Ok(output) if !output.status.success() => return Said::Wrong,
         Ok(output) => output,

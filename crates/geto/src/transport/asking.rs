@@ -3,15 +3,16 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use geto_core::ssh_config::{HostPatterns, SharedAnswer, files_read};
+use geto_core::ssh_config::{HostPatterns, SharedAnswer, files_read, may_be_of_user};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use super::account::Account;
 use super::resolve::Asked;
 use super::text::escaped;
 
@@ -35,9 +36,26 @@ type Shared = OnceCell<Option<SharedAnswer>>;
 #[derive(Debug)]
 struct Answers {
     asked: Instant,
-    /// `None` when each host has to be asked about.
-    patterns: OnceCell<Option<HostPatterns>>,
+    files: OnceCell<Files>,
     by_signature: Mutex<HashMap<Vec<bool>, Arc<Shared>>>,
+}
+
+/// What the files say that `ssh` reads.
+#[derive(Debug)]
+struct Files {
+    /// `None` when each host has to be asked about.
+    patterns: Option<HostPatterns>,
+    /// See [`Answer::users_file`].
+    users: Option<PathBuf>,
+}
+
+/// What `ssh -G` says of a host.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    /// The user's own configuration, where what it says by itself may matter
+    /// ([`may_be_of_user`]).
+    pub(super) users_file: Option<PathBuf>,
 }
 
 /// What one process said.
@@ -47,16 +65,16 @@ struct Said {
 }
 
 /// Returns what `ssh -G` says of a host; `None` without an `ssh` on this machine.
-pub(super) async fn ask(asked: Asked<'_>) -> Result<Option<String>, String> {
+pub(super) async fn ask(asked: Asked<'_>) -> Result<Option<Answer>, String> {
     let answers = lately(&asked);
     let mut own = None;
     let first = &mut own;
-    let learning = answers.patterns.get_or_try_init(|| async move {
+    let learning = answers.files.get_or_try_init(|| async move {
         *first = start(asked).await?;
-        Ok::<_, String>(first.as_ref().and_then(|said| patterns_of(&said.files)))
+        Ok::<_, String>(Files::of(first.as_ref().map_or(&[][..], |said| &said.files)))
     });
-    let patterns = learning.await?;
-    if let Some(patterns) = patterns {
+    let files = learning.await?;
+    if let Some(patterns) = &files.patterns {
         let signature = patterns.signature(asked.address);
         let cell = Arc::clone(lock(&answers.by_signature).entry(signature).or_default());
         let first = &mut own;
@@ -69,13 +87,33 @@ pub(super) async fn ask(asked: Asked<'_>) -> Result<Option<String>, String> {
         });
         let shared = shared.await?.as_ref().and_then(|shared| shared.about(asked.address));
         if own.is_none() && shared.is_some() {
-            return Ok(shared);
+            return Ok(shared.map(|text| Answer { text, users_file: files.users.clone() }));
         }
     }
     if own.is_none() {
         own = start(asked).await?;
     }
-    Ok(own.map(|said| said.answer))
+    Ok(own.map(|Said { answer: text, files }| {
+        // An Include may be another file for each host.
+        Answer { text, users_file: Files::of(&files).users }
+    }))
+}
+
+impl Files {
+    fn of(files: &[PathBuf]) -> Self {
+        let texts: io::Result<Vec<String>> = files.iter().map(fs_err::read_to_string).collect();
+        let Ok(texts) = texts else { return Self { patterns: None, users: None } };
+        let patterns = match files.is_empty() {
+            true => None,
+            false => HostPatterns::of(texts.iter().map(String::as_str)),
+        };
+        let users = Path::new(&Account::current().home).join(".ssh/config");
+        let of_users = |path: &Path| !path.starts_with("/etc");
+        let mut both = files.iter().zip(&texts);
+        let may_be = both.any(|(path, text)| of_users(path) && may_be_of_user(text));
+        let users = (may_be && files.contains(&users)).then_some(users);
+        Self { patterns, users }
+    }
 }
 
 fn lately(asked: &Asked<'_>) -> Arc<Answers> {
@@ -87,8 +125,8 @@ fn lately(asked: &Asked<'_>) -> Arc<Answers> {
     let mut lately = lock(&LATELY);
     lately.retain(|_, answers| answers.asked.elapsed() < FRESH);
     let new = || {
-        let (patterns, by_signature) = Default::default();
-        Arc::new(Answers { asked: Instant::now(), patterns, by_signature })
+        let (files, by_signature) = Default::default();
+        Arc::new(Answers { asked: Instant::now(), files, by_signature })
     };
     Arc::clone(lately.entry(question).or_insert_with(new))
 }
@@ -97,18 +135,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn patterns_of(files: &[PathBuf]) -> Option<HostPatterns> {
-    let texts: io::Result<Vec<String>> = files.iter().map(fs_err::read_to_string).collect();
-    HostPatterns::of(texts.ok()?.iter().map(String::as_str))
-}
-
 /// Asks about one host.
 async fn start(asked: Asked<'_>) -> Result<Option<Said>, String> {
-    let mut command = Command::new("ssh");
     // `-v` names the files that are read, included ones too.
-    command.args(["-v", "-G"]).args(asked.arguments()).arg("--").arg(asked.address);
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = match command.output().await {
+    let mut arguments = vec!["-v".to_owned()];
+    arguments.extend(asked.arguments());
+    let output = match settings(&arguments, asked.address).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("failed to start `ssh -G`: {error}")),
         Ok(output) => output,
@@ -121,5 +153,22 @@ async fn start(asked: Asked<'_>) -> Result<Option<Said>, String> {
             files: files.into_iter().map(PathBuf::from).collect(),
         })),
         false => Err(others.into_iter().map(escaped).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+/// Runs `ssh -G` with these arguments for a host.
+pub(crate) async fn settings(arguments: &[String], host: &str) -> io::Result<Output> {
+    let run = |more: &'static [&'static str]| {
+        let mut command = Command::new("ssh");
+        command.arg("-G").args(more).args(arguments).arg("--").arg(host);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        async move { command.output().await }
+    };
+    let output = run(&[]).await?;
+    // With ForkAfterAuthentication it wants a command, which it does not take together with a
+    // RemoteCommand. Older clients don't know the option.
+    match String::from_utf8_lossy(&output.stderr).contains("Cannot fork into background") {
+        true => run(&["-oForkAfterAuthentication=no"]).await,
+        false => Ok(output),
     }
 }

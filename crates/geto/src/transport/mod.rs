@@ -29,6 +29,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
 pub(crate) use self::account::Account;
+pub(crate) use self::asking::settings;
 pub use self::connect::{ConnectOptions, connect};
 pub(crate) use self::connect::{WayToKeys, host_keys};
 pub use self::local::LocalTransport;

@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use geto_core::Host;
-use geto_core::ssh_config::{SshOptions, Tokens};
+use geto_core::ssh_config::{SshOptions, Tokens, of_user};
 
 use super::account::Account;
-use super::asking::ask;
+use super::asking::{Answer, ask};
 use super::text::escaped;
 use crate::{Error, ErrorKind};
-
-/// The system's own file, which is read whatever the user has.
-const SYSTEM_CONFIG: &str = "/etc/ssh/ssh_config";
 
 /// A host, as the user names it, and what `ssh` would do to reach it.
 #[derive(Debug, Clone)]
@@ -65,7 +62,7 @@ pub(crate) async fn resolve(asked: Asked<'_>, host_name: &str) -> Result<Resolve
         Error::new(ErrorKind::Usage, message).on_host(host_name).caused_by(why)
     };
     let original = asked.address.to_owned();
-    let Some(text) = ask(asked).await.map_err(failed)? else {
+    let Some(Answer { text, users_file }) = ask(asked).await.map_err(failed)? else {
         let mut options = SshOptions::defaults(&account.home, &account.user, asked.address);
         if let Some(user) = asked.user {
             user.clone_into(&mut options.user);
@@ -73,19 +70,20 @@ pub(crate) async fn resolve(asked: Asked<'_>, host_name: &str) -> Result<Resolve
         options.port = asked.port.unwrap_or(options.port);
         return Ok(Resolved { original, options, account });
     };
-    let parse = |system: Option<&str>| {
-        SshOptions::parse(&text, system).map_err(|error| failed(error.to_string()))
-    };
-    let mut options = parse(None)?;
-    if options.needs_ssh.is_some() && asked.config.is_none() {
+    let mut options = SshOptions::parse(&text, None).map_err(|error| failed(error.to_string()))?;
+    if options.needs_ssh.is_none() {
         // Distributions ask for Kerberos on behalf of everybody: only what the user asked for
         // himself is a reason to start a process per connection.
-        let system = match Path::new(SYSTEM_CONFIG).exists() {
-            true => Path::new(SYSTEM_CONFIG),
-            false => Path::new("none"),
+        let of_users = match (asked.config, &users_file) {
+            // Then `ssh` reads no other file.
+            (Some(_), _) => Some(text),
+            (None, Some(file)) => {
+                let by_itself = ask(Asked { config: Some(file), ..asked }).await.map_err(failed)?;
+                by_itself.map(|answer| answer.text)
+            }
+            (None, None) => None,
         };
-        let system = ask(Asked { config: Some(system), ..asked }).await.map_err(failed)?;
-        options = parse(system.as_deref())?;
+        options.needs_ssh = of_users.and_then(|text| of_user(&text));
     }
     Ok(Resolved { original, options, account })
 }

@@ -236,3 +236,12 @@ async fn hosts_that_ssh_config_tells_apart_are_reached_as_it_says() {
     let (one, other) = (&*one.host(), &*other.host());
     assert_eq!(addresses, [one, one, other, one, one, other, other]);
 }
+
+#[tokio::test]
+async fn kerberos_that_a_user_asks_for_is_left_to_ssh() {
+    let server = Sshd::builder().config("LogLevel DEBUG1").start();
+    let host = behind(&server, &[], "GSSAPIAuthentication yes", TransportKind::Native);
+    let result = try_host(&host, &ConnectOptions::default()).await;
+    result.unwrap_or_else(|error| panic!("{}", tell(&error)));
+    server.wait_for_log("remote software version OpenSSH_");
+}

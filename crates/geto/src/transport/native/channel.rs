@@ -30,6 +30,10 @@ pub(super) async fn start(
     held: impl Send + 'static,
 ) -> Result<Channel, russh::Error> {
     let (reader, writer) = connection.handle.channel_open_session().await?.split();
+    for (name, value) in &connection.variables {
+        let value = String::from_utf8_lossy(value.expose());
+        writer.set_env(false, name, value).await?;
+    }
     // Without a reply: the first bytes of input follow at once, a round trip earlier. A refusal
     // shows as a channel that closes without an exit status.
     writer.exec(false, command).await?;

@@ -1,12 +1,13 @@
 //! One connection of a chain: from a stream to a host that let us in.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use geto_core::Host;
 use geto_core::ssh_config::AddressFamily;
+use geto_core::{Host, Secret};
 use russh::client::{Handle, connect_stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     below: Below,
     pulse: Arc<Pulse>,
     way: gate::Way,
+    /// What each command is given beside what the server sets by itself.
+    pub(super) variables: Vec<(String, Secret)>,
 }
 
 pub(super) enum Below {
@@ -131,7 +134,11 @@ impl Hop<'_> {
         match logged_in {
             Ok(Ok(())) => {
                 pulse.begin();
-                Ok(Connection { handle, report, below, pulse, way })
+                let text = |word: OsString| word.into_string().ok();
+                let own = std::env::vars_os();
+                let own = own.filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+                let variables = ssh.variables(own);
+                Ok(Connection { handle, report, below, pulse, way, variables })
             }
             Ok(Err(refused)) => Err(failure::of_login(refused, &report, &place)),
             Err(exhausted) => Err(failure::of_way(exhausted.to_string(), &place)),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use geto_core::Host;
-use geto_core::ssh_config::{SshOptions, StrictHostKeyChecking};
+use geto_core::ssh_config::{LOCALE, SshOptions, StrictHostKeyChecking};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -101,6 +101,10 @@ impl OpensshTransport {
         }
         let asked = Asked::of(&self.host);
         ssh.args(asked.arguments()).arg("--").arg(asked.address).arg(command);
+        // What `SendEnv` would send of them is not for a task.
+        for name in LOCALE {
+            ssh.env_remove(name);
+        }
         bridge.prepare(&mut ssh);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is geto's to handle: the connection must outlive it.
