@@ -4,7 +4,7 @@ use std::process::ExitCode as ProcessCode;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
-use geto::transport::ConnectOptions;
+use geto::transport::{ConnectOptions, end_children};
 use geto::{Error, ErrorKind, ExitCode, Fleet};
 
 use crate::args::{Cli, Command, ConfigArgs, ConnectArgs};
@@ -63,9 +63,11 @@ fn dispatch(command: &Command, printer: Printer) -> Result<ExitCode, Error> {
         Command::Kill(args) => block_on(tasks::kill(args, printer)),
         Command::Fetch(args) => block_on(tasks::fetch(args, printer)),
         Command::Rm(args) => block_on(tasks::remove(args, printer)),
-        Command::Trust(args) => block_on(trust::trust(args, printer)),
+        Command::Trust(args) => block_on(tasks::until_signal(trust::trust(args, printer))),
         Command::History(args) => history::history(args, printer),
-        Command::Clean(args) if args.cache => block_on(clean::cache(args, printer)),
+        Command::Clean(args) if args.cache => {
+            block_on(tasks::until_signal(clean::cache(args, printer)))
+        }
         Command::Clean(args) => clean::clean(args, printer),
         Command::Rpc(args) => rpc::rpc(args, printer),
         Command::Completions { shell } => {
@@ -130,5 +132,7 @@ pub(crate) fn block_on_with(
         .map_err(|error| Error::new(ErrorKind::Local, "failed to start").caused_by(error))?;
     let code = runtime.block_on(command);
     runtime.shutdown_background();
+    // What still runs in there is not dropped.
+    end_children();
     code
 }

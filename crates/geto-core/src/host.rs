@@ -25,7 +25,8 @@ pub struct Host {
     pub password: Option<Secret>,
     /// A private key, tried before those of `ssh_config`.
     pub privkey_path: Option<PathBuf>,
-    /// The only known_hosts file to use.
+    /// The only known_hosts file to use; hosts on the way may also be known to those of
+    /// `ssh_config`.
     pub known_hosts_path: Option<PathBuf>,
     /// The `ssh_config` to read instead of the user's own (`ssh -F`).
     pub ssh_config_path: Option<PathBuf>,

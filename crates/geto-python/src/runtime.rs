@@ -68,10 +68,12 @@ pub(crate) fn close(py: Python<'_>) {
             // Nobody queues for it, so that those who are in Python may be waited for by each other.
             if let Ok(mut closed) = CLOSED.try_write() {
                 *closed = true;
-                return;
+                break;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        // The runtime drops nothing.
+        geto::transport::end_children();
     });
 }
 

@@ -23,7 +23,7 @@ use crate::printer::Printer;
 use crate::signals::Signals;
 
 /// Does `work` until a signal asks geto to end.
-async fn until_signal(
+pub(crate) async fn until_signal(
     work: impl Future<Output = Result<ExitCode, Error>>,
 ) -> Result<ExitCode, Error> {
     let signals = Signals::catch().map_err(|error| {

@@ -4,9 +4,10 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
+use geto_testkit::{Server, Sshd};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::World;
+use crate::support::{World, entries};
 
 fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
@@ -169,4 +170,86 @@ fn a_reader_that_stalls_holds_up_neither_ctrl_c_nor_the_end() {
     drop(stdout);
     assert!(world.tasks().is_empty());
     wait_for_end(&world);
+}
+
+/// The directories that children `ssh` of geto have here.
+fn directories_of_ssh(world: &World) -> Vec<std::path::PathBuf> {
+    let mut all = entries(&world.env.tmp());
+    all.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("geto-ssh-"));
+    all
+}
+
+/// A world with one host, which a child `ssh` reaches, and a word more of it in ssh_config and in
+/// geto.ini.
+fn by_ssh(server: &Server, config: &str, ini: &str) -> World {
+    let world = World::new();
+    let text = world.env.use_servers(&[server]);
+    let path = text.lines().find_map(|line| line.strip_prefix("ssh_config_path=")).unwrap();
+    let section = fs_err::read_to_string(path).unwrap();
+    let config = format!("Host server1\n  {config}\n{section}");
+    fs_err::write(path, config).unwrap();
+    world.env.write_geto_ini(&format!("{text}[server1]\ntransport=ssh\n{ini}"));
+    world
+}
+
+#[test]
+fn nothing_is_left_here_of_a_child_ssh_whose_task_is_left_running() {
+    for config in ["SessionType default", "SessionType none"] {
+        for number in [Signal::TERM, Signal::KILL] {
+            let server = Sshd::builder().name("server1").start();
+            let world = by_ssh(&server, config, "");
+            let line = "echo up; exec sleep 1000";
+            let (child, _stdout) = started(&world, &mut world.command(&["run", "-q", "-c", line]));
+            // It was needed for the login only.
+            assert!(directories_of_ssh(&world).is_empty());
+            signal(&child, number);
+            let (ended, text) = said(child);
+            assert_eq!(ended, (number == Signal::TERM).then_some(143), "{text}");
+            wait_for_end(&world);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_here_of_a_child_ssh_that_waits_for_an_agent() {
+    let server = Sshd::builder().name("server1").start();
+    for args in [&["run", "-q", "-c", ":"][..], &["hosts"], &["ps"], &["clean", "--cache"]] {
+        let socket = server.dir().join("hung");
+        let agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let world = by_ssh(&server, &format!("IdentityAgent {}", socket.display()), "");
+        let mut command = world.command(args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _asked = agent.accept().unwrap();
+        signal(&child, Signal::TERM);
+        let (ended, text) = said(child);
+        assert_eq!(ended, Some(143), "{args:?}: {text}");
+        assert!(directories_of_ssh(&world).is_empty(), "{args:?}");
+        wait_for_end(&world);
+        fs_err::remove_file(socket).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_left_here_of_a_child_ssh_whose_question_is_open() {
+    let server = Sshd::builder().name("server1").password("s3cret").start();
+    for number in [Signal::TERM, Signal::KILL] {
+        let world = by_ssh(&server, "Compression no", "");
+        let (asked, answer) = (world.env.cwd().join("asked"), world.env.cwd().join("answer"));
+        for pipe in [&asked, &answer] {
+            assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        }
+        let script = "#!/bin/sh\necho asked >asked\nread -r answer <answer\n";
+        let script = world.env.file("ask", script);
+        geto_testkit::set_mode(&script, 0o755);
+        let mut command = world.command(&["run", "-q", "-c", ":"]);
+        command.env("SSH_ASKPASS", script).env("SSH_ASKPASS_REQUIRE", "force");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        assert_eq!(fs_err::read(&asked).unwrap(), b"asked\n");
+        signal(&child, number);
+        assert_eq!(child.wait().unwrap().code(), (number == Signal::TERM).then_some(143));
+        // The one who asks is geto's own child, and not ended with it.
+        fs_err::write(&answer, "\n").unwrap();
+        wait_for_end(&world);
+        assert!(directories_of_ssh(&world).is_empty(), "{:?}", directories_of_ssh(&world));
+    }
 }

@@ -97,14 +97,14 @@ pub(super) async fn log_in(
             let hops = way_to(host, &budget).await?;
             if let Some(reason) = native::lacks(&hops) {
                 tracing::debug!(host = host.name, reason, "goes by a child ssh");
-                return Ok(openssh::OpensshTransport::reached(host, &hops, options));
+                return Ok(openssh::OpensshTransport::reached(host, hops, options));
             }
             let connecting = native::connect(host, hops, options, &budget, bastions);
             Ok(Reached::Native(Arc::new(Box::pin(connecting).await?)))
         }
         TransportKind::Ssh => {
             let hops = way_to(host, &Budget::new(options.connect_timeout)).await?;
-            Ok(openssh::OpensshTransport::reached(host, &hops, options))
+            Ok(openssh::OpensshTransport::reached(host, hops, options))
         }
         other => {
             let message = format!("failed to connect by transport `{other:?}`");
@@ -117,7 +117,15 @@ pub(super) async fn log_in(
 async fn way_to(host: &Host, budget: &Budget) -> Result<Vec<Resolved>, Error> {
     let resolving = async {
         let target = resolve(Asked::of(host), &host.name).await?;
-        native::hops(host, target).await
+        let mut hops = native::hops(host, target).await?;
+        if let (Some(path), Some((_, jumps))) = (&host.known_hosts_path, hops.split_last_mut()) {
+            // It is where `geto trust` writes for them, too. They may be known elsewhere already.
+            let path = path.display().to_string().replace('%', "%%");
+            for jump in jumps {
+                jump.options.user_known_hosts_files.insert(0, path.clone());
+            }
+        }
+        Ok(hops)
     };
     budget.spend(resolving).await.map_err(|exhausted| {
         let message = format!("failed to read ssh_config for `{}`", host.address);

@@ -15,6 +15,10 @@ use crate::{Error, ErrorKind};
 pub(crate) struct Resolved {
     /// As typed.
     pub(crate) original: String,
+    /// What names it on geto's command line, user and port included that it was asked about with.
+    pub(crate) word: String,
+    /// The options of `ssh` that it was asked about with.
+    pub(crate) arguments: Vec<String>,
     pub(crate) options: SshOptions,
     pub(crate) account: Account,
 }
@@ -52,6 +56,27 @@ impl<'a> Asked<'a> {
         }
         arguments
     }
+
+    /// What names the host on geto's command line; `hostname` is what ssh_config calls it.
+    fn word(&self, hostname: &str) -> String {
+        let Self { address, user, port, .. } = self;
+        let place = match (address.contains(':'), port) {
+            (true, Some(port)) => format!("[{address}]:{port}"),
+            (false, Some(port)) => format!("{address}:{port}"),
+            (_, None) => (*address).to_owned(),
+        };
+        match user {
+            Some(user) => format!("{user}@{place}"),
+            // A bare word has to be one that ssh_config knows.
+            None if port.is_none()
+                && !address.contains(['.', ':'])
+                && address.eq_ignore_ascii_case(hostname) =>
+            {
+                format!("ssh://{place}")
+            }
+            None => place,
+        }
+    }
 }
 
 /// Asks `ssh` about a host; without an `ssh` on this machine its built-in defaults hold.
@@ -62,13 +87,15 @@ pub(crate) async fn resolve(asked: Asked<'_>, host_name: &str) -> Result<Resolve
         Error::new(ErrorKind::Usage, message).on_host(host_name).caused_by(why)
     };
     let original = asked.address.to_owned();
+    let arguments = asked.arguments();
     let Some(Answer { text, users_file }) = ask(asked).await.map_err(failed)? else {
         let mut options = SshOptions::defaults(&account.home, &account.user, asked.address);
         if let Some(user) = asked.user {
             user.clone_into(&mut options.user);
         }
         options.port = asked.port.unwrap_or(options.port);
-        return Ok(Resolved { original, options, account });
+        let word = asked.word(&options.hostname);
+        return Ok(Resolved { original, word, arguments, options, account });
     };
     let mut options = SshOptions::parse(&text, None).map_err(|error| failed(error.to_string()))?;
     if options.needs_ssh.is_none() {
@@ -85,7 +112,8 @@ pub(crate) async fn resolve(asked: Asked<'_>, host_name: &str) -> Result<Resolve
         };
         options.needs_ssh = of_users.and_then(|text| of_user(&text));
     }
-    Ok(Resolved { original, options, account })
+    let word = asked.word(&options.hostname);
+    Ok(Resolved { original, word, arguments, options, account })
 }
 
 impl Resolved {
@@ -130,5 +158,28 @@ impl Resolved {
         self.with_tokens(|tokens| tokens.expand_path(value))
             .map(PathBuf::from)
             .map_err(|error| format!("`{value}`: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_named_as_the_command_line_takes_it() {
+        for (user, address, port, hostname, expected) in [
+            (None, "gate", None, "10.0.0.1", "gate"),
+            (None, "gate", None, "gate", "ssh://gate"),
+            (None, "gate.example", None, "gate.example", "gate.example"),
+            (None, "gate", Some(2222), "gate", "gate:2222"),
+            (Some("me"), "gate", None, "gate", "me@gate"),
+            (Some("me"), "::1", Some(22), "::1", "me@[::1]:22"),
+            (None, "::1", None, "::1", "::1"),
+        ] {
+            let asked = Asked { address, user, port, config: None };
+            let word = asked.word(hostname);
+            assert_eq!(word, expected);
+            assert!(geto_core::select::parse(&word).is_ok(), "{word}");
+        }
     }
 }

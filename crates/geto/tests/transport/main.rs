@@ -1,6 +1,7 @@
 //! Both SSH transports against real servers, by the same tests.
 
 mod channels;
+mod jumps;
 mod login;
 mod patience;
 mod polite;

@@ -1,6 +1,7 @@
 //! What a person is asked while many connections are made at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use geto::transport::connect;
 use geto::{Error, ErrorKind, Host, Secret, TransportKind};
@@ -31,7 +32,9 @@ fn behind(jump: &Server, server: &Server, kind: TransportKind) -> Vec<Host> {
 /// Connects to all at once, each by a way of its own, and runs something there.
 async fn connect_all(hosts: &[Host], person: &Arc<Scripted>) -> Vec<Result<(), Error>> {
     let one = |host: Host| {
-        let options = asking(person);
+        let mut options = asking(person);
+        // They are many at once, and how long they take is of no interest.
+        options.connect_timeout = Duration::from_secs(240);
         tokio::spawn(async move {
             let mut channel = connect(&host, &options).await?.open("exit 3").await?;
             assert_eq!(read(&mut channel).await.exit, Some(3));

@@ -92,7 +92,8 @@ impl Hop<'_> {
         previous: Option<Arc<Connection>>,
     ) -> Result<Connection, Error> {
         let ssh = &self.resolved.options;
-        let place = Place { name: self.name, resolved: self.resolved };
+        let is_between = self.fleet_host.is_none();
+        let place = Place { name: self.name, resolved: self.resolved, is_between };
         let prompter = Arc::clone(&self.options.prompter);
         let asker = Asker::new(prompter, self.budget.clone(), ssh.batch_mode);
         let way = previous.as_ref().map(|before| before.way.clone()).unwrap_or_default();

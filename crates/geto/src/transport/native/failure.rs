@@ -18,6 +18,8 @@ pub(super) struct Place<'a> {
     /// The name of the host at the end of the way.
     pub(super) name: &'a str,
     pub(super) resolved: &'a Resolved,
+    /// Whether it is a host on the way to that one.
+    pub(super) is_between: bool,
 }
 
 impl Place<'_> {
@@ -36,8 +38,18 @@ impl Place<'_> {
         HostIdentity { host: &ssh.hostname, port: ssh.port, alias }.name()
     }
 
+    /// What names it on geto's command line.
+    fn word(&self) -> &str {
+        match self.is_between {
+            true => &self.resolved.word,
+            false => self.name,
+        }
+    }
+
     fn error(&self, kind: ErrorKind, verb: &str) -> Error {
-        Error::new(kind, format!("failed to {verb} `{}`", self.address())).on_host(self.name)
+        let which = if self.is_between { "jump host " } else { "" };
+        let message = format!("failed to {verb} {which}`{}`", self.address());
+        Error::new(kind, message).on_host(self.name)
     }
 
     /// What that question is about, whoever of the hosts behind this one brings it up.
@@ -48,8 +60,9 @@ impl Place<'_> {
     /// What a person is asked about an unknown key.
     pub(super) fn question(&self, unknown: &Unknown) -> String {
         let mut text = format!(
-            "the key of host `{}` ({}) is not known: {} {}",
-            self.name,
+            "the key of {} `{}` ({}) is not known: {} {}",
+            if self.is_between { "jump host" } else { "host" },
+            self.word(),
             self.address(),
             unknown.key_type,
             unknown.fingerprint
@@ -97,7 +110,7 @@ pub(super) fn of_key(refusal: Refusal, place: &Place<'_>) -> Error {
             }
             error.caused_by(why).with_hint(format!(
                 "compare the fingerprint with the host's own, then accept it with `geto trust {}`",
-                place.name
+                place.word()
             ))
         }
         Refusal::Changed { fingerprint, key_type, path, line } => error

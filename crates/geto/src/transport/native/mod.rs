@@ -170,6 +170,11 @@ fn last_of<'a>(host: &Host, hops: &'a [Resolved]) -> Result<(&'a Resolved, &'a [
     hops.split_last().ok_or_else(nowhere)
 }
 
+/// Whether known_hosts has any key of a host, as `ssh_config` alone says.
+pub(super) fn is_known(host: &Resolved) -> bool {
+    Trust::of(host, None).is_ok_and(|trust| trust.has_keys())
+}
+
 /// What `ssh_config` asks for that can't be done in this process.
 pub(super) fn lacks(hops: &[Resolved]) -> Option<String> {
     hops.iter().find_map(|hop| {

@@ -201,6 +201,12 @@ impl Trust {
         matches!(self.known.verify(&self.name(), &key, &rules), HostKeyVerdict::Known { .. })
     }
 
+    /// Whether any key of the host is known.
+    pub(super) fn has_keys(&self) -> bool {
+        !self.known.key_types_for(&self.name()).is_empty()
+            || self.known.has_cert_authority(&self.name())
+    }
+
     /// Writes a key to known_hosts.
     pub(super) fn learn(&self, unknown: &Unknown) -> io::Result<()> {
         let Some(path) = &self.learn_in else {

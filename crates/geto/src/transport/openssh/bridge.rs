@@ -9,7 +9,6 @@ use std::future::Future;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use geto_core::Secret;
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -18,17 +17,19 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::log::{both_ends, make_pipe};
-use crate::transport::budget::Budget;
-use crate::transport::prompt::{Asker, Prompter, passphrase_topic, password_topic};
+use crate::transport::prompt::{Asker, passphrase_topic, password_topic};
 use crate::transport::resolve::Resolved;
 use crate::transport::text::escaped;
 use crate::transport::turns::Turns;
 
-/// The question goes out ended by a NUL, the answer comes back as a line that begins with `y`.
+/// The question goes out ended by a NUL, the answer comes back as a line that begins with `y`. When
+/// geto was killed there is nobody to answer, and what it has left is removed.
 const SCRIPT: &str = r#"#!/bin/sh
 dir=${0%/*}
+end() { rm -rf "$dir"; exit 1; }
+kill -0 GETO 2>/dev/null || end
 printf '%s\0' "$1" >"$dir/question" || exit 1
-IFS= read -r answer <"$dir/answer" || exit 1
+IFS= read -r answer <"$dir/answer" || end
 case $answer in
 y*) printf '%s\n' "${answer#y}" ;;
 *) exit 1 ;;
@@ -85,6 +86,8 @@ struct Ends {
     script: PathBuf,
     question: Mutex<Receiver>,
     answer: Mutex<Sender>,
+    has_password: bool,
+    /// That of geto.ini, until it was given.
     password: Mutex<Option<Secret>>,
     turns: Mutex<Turns>,
 }
@@ -95,9 +98,8 @@ impl Bridge {
         dir: &Path,
         password: Option<&Secret>,
         servers: &[Server],
-        prompter: Arc<dyn Prompter>,
+        asker: Asker,
     ) -> io::Result<Self> {
-        let asker = Asker::new(prompter, Budget::new(std::time::Duration::ZERO), false);
         let servers = servers.to_vec();
         if !asker.has_person() && password.is_none() {
             return Ok(Self { asker, servers, ends: None });
@@ -110,10 +112,12 @@ impl Bridge {
         let script = dir.join("ask");
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o700).open(&script)?;
-        file.write_all(SCRIPT.as_bytes())?;
+        file.write_all(SCRIPT.replace("GETO", &std::process::id().to_string()).as_bytes())?;
+        let has_password = password.is_some();
         let password = Mutex::new(password.cloned());
         let turns = Mutex::default();
-        Ok(Self { asker, servers, ends: Some(Ends { script, question, answer, password, turns }) })
+        let ends = Ends { script, question, answer, has_password, password, turns };
+        Ok(Self { asker, servers, ends: Some(ends) })
     }
 
     /// Whether `ssh` must not ask anything.
@@ -148,6 +152,14 @@ impl Bridge {
     pub(super) async fn give_up(&self) {
         if let Some(ends) = &self.ends {
             ends.turns.lock().await.give_up();
+        }
+    }
+
+    /// Whether the host was given the password of geto.ini.
+    pub(super) async fn has_given_password(&self) -> bool {
+        match &self.ends {
+            Some(ends) => ends.has_password && ends.password.lock().await.is_none(),
+            None => false,
         }
     }
 

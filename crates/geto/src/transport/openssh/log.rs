@@ -9,6 +9,10 @@ use geto_core::Host;
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::Command;
 
+use super::jumps;
+use crate::transport::budget::Exhausted;
+use crate::transport::refusal::{AGENT_HINT, password_hint};
+use crate::transport::resolve::Resolved;
 use crate::transport::text::escaped;
 use crate::{Error, ErrorKind};
 
@@ -32,6 +36,19 @@ struct Text {
     /// By way of a connection that another `ssh` holds.
     shared: bool,
     offered: Vec<String>,
+    /// The key that the host has shown, with its type.
+    key: Option<String>,
+    /// Whether `ssh` has last begun what it asks an agent for.
+    is_agent_asked: bool,
+}
+
+/// Who logs in where, and by what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Login<'a> {
+    pub(super) host: &'a Host,
+    pub(super) jumps: &'a [Resolved],
+    /// Whether the host was given the password of geto.ini.
+    pub(super) has_given_password: bool,
 }
 
 impl Log {
@@ -86,18 +103,30 @@ impl Log {
     }
 
     /// Why there is no connection; `more` is what came on standard error.
-    pub(super) fn diagnose(&self, host: &Host, more: &str) -> Error {
+    pub(super) fn diagnose(&self, login: &Login<'_>, more: &str) -> Error {
         let text = &self.text;
+        let host = login.host;
         let mut messages = text.messages.clone();
         more.lines().filter(|line| !is_chatter(line)).for_each(|line| {
             messages.push_str(line);
             messages.push('\n');
         });
         let kind = classify(&messages);
+        // A jump host's `ssh` writes to standard error, and the one behind it hears no more than
+        // that it has hung up.
+        let is_between = !login.jumps.is_empty()
+            && kind != ErrorKind::Unreachable
+            && classify(&text.messages) == ErrorKind::Unreachable;
+        let jump = is_between.then(|| jumps::subject(login.jumps, more)).flatten();
         let verb = match kind {
             ErrorKind::HostKey => "verify the host key of",
             ErrorKind::Authentication => "log in at",
             _ => "connect to",
+        };
+        let place = match (is_between, jump) {
+            (true, Some(jump)) => format!("jump host `{}`", jump.word),
+            (true, None) => format!("a jump host of `{}`", host.address),
+            (false, _) => format!("`{}`", host.address),
         };
         let mut why = escaped(messages.trim());
         if why.is_empty() {
@@ -107,7 +136,12 @@ impl Log {
             why.push_str("; tried ");
             why.push_str(&escaped(&text.offered.join(", ")));
         }
-        let error = Error::new(kind, format!("failed to {verb} `{}`", host.address))
+        let key = text.key.as_ref().filter(|_| kind == ErrorKind::HostKey && !is_between);
+        if let Some(key) = key {
+            why.push_str("\nit shows key ");
+            why.push_str(&escaped(key));
+        }
+        let error = Error::new(kind, format!("failed to {verb} {place}"))
             .on_host(&host.name)
             .caused_by(why);
         match kind {
@@ -117,23 +151,46 @@ impl Log {
             ErrorKind::HostKey if is_revoked(&messages) => error.with_hint(
                 "a revoked key is always refused; ask whoever runs the host for its new one",
             ),
-            ErrorKind::HostKey => error.with_hint(format!(
-                "compare the fingerprint with the host's own, then accept it with `geto trust {}`",
-                host.name
-            )),
+            ErrorKind::HostKey => {
+                let word = match (is_between, jump) {
+                    (true, Some(jump)) => &jump.word,
+                    (true, None) => "JUMP-HOST",
+                    (false, _) => &host.name,
+                };
+                error.with_hint(match key {
+                    Some(_) => format!(
+                        "compare the fingerprint with the host's own, then accept it with `geto \
+                         trust {word}`"
+                    ),
+                    None => format!(
+                        "`geto trust {word}` shows its fingerprint: compare it with the host's own \
+                         before you accept it"
+                    ),
+                })
+            }
+            ErrorKind::Authentication if login.has_given_password && !is_between => {
+                error.with_hint(password_hint(&host.name))
+            }
             ErrorKind::Authentication => error.with_hint(
                 "name a key with `privkey_path` in geto.ini, or load one with `ssh-add`",
             ),
             _ => error,
         }
     }
-}
 
-/// Nothing came in time.
-pub(super) fn timed_out(host: &Host, seconds: f64) -> Error {
-    Error::new(ErrorKind::Unreachable, format!("failed to connect to `{}`", host.address))
-        .on_host(&host.name)
-        .caused_by(format!("no answer within {seconds} s"))
+    /// Nothing came in time.
+    pub(super) fn timed_out(&self, host: &Host, exhausted: &Exhausted) -> Error {
+        let error =
+            Error::new(ErrorKind::Unreachable, format!("failed to connect to `{}`", host.address));
+        let error = error.on_host(&host.name);
+        match self.text.is_agent_asked {
+            // It looks for keys before it asks the host for anything, and says no more of it.
+            true => error
+                .caused_by(format!("{exhausted}, of ssh-agent or of the host"))
+                .with_hint(AGENT_HINT),
+            false => error.caused_by(exhausted.to_string()),
+        }
+    }
 }
 
 /// Makes a named pipe for this user only.
@@ -173,6 +230,7 @@ impl Text {
 
     fn line(&mut self, line: &str) {
         if let Some(detail) = line.strip_prefix("debug1: ") {
+            self.follow_agent(detail);
             // The latter is the end of the command line that ssh repeats for a mux master.
             if detail.starts_with("mux_client_request_session: master session id") {
                 self.is_in = true;
@@ -182,6 +240,8 @@ impl Text {
                     || detail.contains(" rtype exit-signal "))
             {
                 self.ended = true;
+            } else if let Some(key) = detail.strip_prefix("Server host key: ") {
+                self.key = Some(key.to_owned());
             } else if let Some(key) = detail.strip_prefix("Offering public key: ") {
                 self.offered.push(format!("publickey {key}"));
             } else if let Some(method) = detail.strip_prefix("Next authentication method: ")
@@ -194,6 +254,24 @@ impl Text {
         } else if self.messages.len() < KEPT && !is_chatter(line) {
             self.messages.push_str(line);
             self.messages.push('\n');
+        }
+    }
+}
+
+impl Text {
+    fn follow_agent(&mut self, detail: &str) {
+        let asks = detail.starts_with("SSH2_MSG_NEWKEYS received")
+            || (detail.starts_with("Server accepts key: ") && detail.ends_with(" agent"));
+        let goes_on = [
+            "get_agent_identities: agent returned",
+            "Will attempt key: ",
+            "SSH2_MSG_SERVICE_ACCEPT received",
+            "Authentications that can continue",
+        ];
+        if asks {
+            self.is_agent_asked = true;
+        } else if goes_on.iter().any(|start| detail.starts_with(start)) {
+            self.is_agent_asked = false;
         }
     }
 }

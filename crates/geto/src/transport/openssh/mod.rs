@@ -2,6 +2,8 @@
 //! the user's `ssh` can.
 
 mod bridge;
+mod jumps;
+mod left;
 mod log;
 
 use std::io;
@@ -18,13 +20,16 @@ use geto_core::ssh_config::{LOCALE, SshOptions, StrictHostKeyChecking};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use self::bridge::{Bridge, Server};
-use self::log::Log;
+use self::left::Held;
+pub use self::left::end_children;
+use self::log::{Log, Login};
+use super::budget::Budget;
 use super::child::ChildInput;
 use super::connect::{ConnectOptions, Reached};
 use super::gate::{self, Pauses};
+use super::prompt::Asker;
 use super::resolve::{Asked, Resolved};
 use super::{Channel, ChannelEvent, Transport};
 use crate::{Error, ErrorKind};
@@ -46,6 +51,7 @@ pub(super) struct OpensshTransport {
     /// Where each channel logs in.
     places: Vec<String>,
     servers: Vec<Server>,
+    hops: Vec<Resolved>,
     /// What the user's configuration says, and must not hold here.
     overrides: Vec<&'static str>,
 }
@@ -53,11 +59,11 @@ pub(super) struct OpensshTransport {
 impl OpensshTransport {
     /// Makes it for a host that is reached over `hops`, itself the last; nothing is started before
     /// a channel is opened.
-    pub(super) fn reached(host: &Host, hops: &[Resolved], options: &ConnectOptions) -> Reached {
+    pub(super) fn reached(host: &Host, hops: Vec<Resolved>, options: &ConnectOptions) -> Reached {
         let (host, options) = (host.clone(), options.clone());
-        let (places, servers) = (gate::places(hops), Server::of(hops));
+        let (places, servers) = (gate::places(&hops), Server::of(&hops));
         let overrides = hops.last().map(|hop| overrides(&hop.options)).unwrap_or_default();
-        Reached::Other(Arc::new(Self { host, options, places, servers, overrides }))
+        Reached::Other(Arc::new(Self { host, options, places, servers, hops, overrides }))
     }
 
     fn local(&self, why: io::Error) -> Error {
@@ -69,13 +75,14 @@ impl OpensshTransport {
     fn command(&self, log: &Path, bridge: &Bridge, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
         let option = |text: String| ["-o".to_owned(), text];
-        let seconds = |time: Duration| time.as_secs().max(1);
+        // Never earlier than it was said; what is over to a second is cut off here.
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         ssh.arg("-T").arg("-E").arg(log);
         // DEBUG tells when the host has let us in, and whether an exit status is the command's.
         ssh.args(option("LogLevel=DEBUG1".to_owned()));
         let timeout = seconds(self.options.connect_timeout);
         ssh.args(option(format!("ConnectTimeout={timeout}")));
-        let interval = seconds(self.options.keepalive_interval);
+        let interval = seconds(self.options.keepalive_interval).max(1);
         ssh.args(option(format!("ServerAliveInterval={interval}")));
         ssh.args(option(format!("ServerAliveCountMax={}", self.options.keepalive_max)));
         // What a section of ssh_config sets up for people is not meant for a channel of ours.
@@ -90,6 +97,9 @@ impl OpensshTransport {
         }
         if bridge.is_silent() {
             ssh.args(option("BatchMode=yes".to_owned()));
+        }
+        if let Some(way) = jumps::proxy_command(&self.host, &self.hops, bridge.is_silent()) {
+            ssh.args(option(format!("ProxyCommand={}", way.replace('%', "%%"))));
         }
         if let Some(key) = &self.host.privkey_path {
             ssh.arg("-i").arg(key);
@@ -108,7 +118,7 @@ impl OpensshTransport {
         bridge.prepare(&mut ssh);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is geto's to handle: the connection must outlive it.
-        ssh.process_group(0).kill_on_drop(true);
+        ssh.process_group(0);
         ssh
     }
 }
@@ -128,18 +138,17 @@ fn overrides(configured: &SshOptions) -> Vec<&'static str> {
 impl Transport for OpensshTransport {
     async fn open(&self, command: &str) -> Result<Channel, Error> {
         let _pass = gate::enter(self.places.clone()).await;
-        let end = Instant::now() + self.options.connect_timeout;
+        let budget = Budget::new(self.options.connect_timeout);
         let mut pauses = Pauses::new();
         loop {
-            match self.start(command, end).await.map_err(|error| pauses.explain(error))? {
+            match self.start(command, &budget).await.map_err(|error| pauses.explain(error))? {
                 Started::Channel(channel) => return Ok(channel),
                 Started::Dropped(error) => {
-                    let pause = pauses.next();
-                    if Instant::now() + pause >= end {
+                    tracing::debug!(host = self.host.name, "the server has hung up at once");
+                    let pause = tokio::time::sleep(pauses.next());
+                    if budget.spend(pause).await.is_err() {
                         return Err(pauses.explain(error));
                     }
-                    tracing::debug!(host = self.host.name, "the server has hung up at once");
-                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -155,34 +164,31 @@ enum Started {
 
 impl OpensshTransport {
     /// Starts `ssh` and waits until the host has let us in.
-    async fn start(&self, command: &str, end: Instant) -> Result<Started, Error> {
-        let dir = tempfile::Builder::new()
-            .prefix("geto-ssh-")
-            .tempdir()
-            .map_err(|error| self.local(error))?;
-        let (log_path, mut log) =
-            Log::create(dir.path()).await.map_err(|error| self.local(error))?;
-        let prompter = Arc::clone(&self.options.prompter);
+    async fn start(&self, command: &str, budget: &Budget) -> Result<Started, Error> {
+        let dir = tempfile::Builder::new().prefix("geto-ssh-").tempdir();
+        let dir = dir.map_err(|error| self.local(error))?;
+        let path = dir.path().to_owned();
+        let held = Held::dir(dir);
+        let (log_path, mut log) = Log::create(&path).await.map_err(|error| self.local(error))?;
+        let asker = Asker::new(Arc::clone(&self.options.prompter), budget.clone(), false);
         let password = self.host.password.as_ref();
-        let bridge = Bridge::create(dir.path(), password, &self.servers, prompter)
+        let bridge = Bridge::create(&path, password, &self.servers, asker)
             .await
             .map_err(|error| self.local(error))?;
         let mut child =
             self.command(&log_path, &bridge, command).spawn().map_err(|error| self.local(error))?;
+        held.started(child.id());
         let missing = || self.local(io::Error::other("a pipe is missing"));
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let mut stdout = child.stdout.take().ok_or_else(missing)?;
         let mut stderr = child.stderr.take().ok_or_else(missing)?;
         let mut early = Early::default();
         let waited = bridge.serve_until(early.wait(&mut log, &mut stdout, &mut stderr, &mut child));
-        let opened = match bridge.is_silent() {
-            true => tokio::time::timeout_at(end, waited).await,
-            // `ssh` itself counts the time to connect; what a person takes does not count.
-            false => Ok(waited.await),
-        };
-        match opened {
+        // `ssh` counts the time to connect, but not that of an agent or of a server that thinks.
+        match budget.spend(waited).await {
             Ok(true) => bridge.prove().await,
             Ok(false) => {
+                held.ended();
                 // A jump host's `ssh` has no log of its own. Whoever keeps the stream open beyond
                 // the end of `ssh` is not waited for.
                 let rest = stderr.take(PIECE as u64);
@@ -191,7 +197,10 @@ impl OpensshTransport {
                     async { while let Ok(1..) = rest.read_buf(&mut early.stderr).await {} };
                 tokio::time::timeout(LAST_WORDS, reading).await.ok();
                 let more = String::from_utf8_lossy(&early.stderr);
-                let error = log.diagnose(&self.host, &more);
+                let has_given_password = bridge.has_given_password().await;
+                let jumps = self.hops.split_last().map_or(&[][..], |(_, jumps)| jumps);
+                let login = Login { host: &self.host, jumps, has_given_password };
+                let error = log.diagnose(&login, &more);
                 if error.kind() == ErrorKind::Authentication {
                     bridge.give_up().await;
                 }
@@ -200,14 +209,12 @@ impl OpensshTransport {
                     false => Err(error),
                 };
             }
-            Err(_elapsed) => {
-                let seconds = self.options.connect_timeout.as_secs_f64();
-                return Err(log::timed_out(&self.host, seconds));
-            }
+            Err(exhausted) => return Err(log.timed_out(&self.host, &exhausted)),
         }
+        held.is_in();
         let (events, receiver) = mpsc::channel(EVENTS);
         tokio::spawn(async move {
-            let running = Running { child, log, _dir: dir };
+            let running = Running { child, log, held };
             running.pump(early, stdout, stderr, &events).await;
         });
         Ok(Started::Channel(Channel { stdin: Box::pin(ChildInput::new(stdin)), events: receiver }))
@@ -259,7 +266,7 @@ async fn collect(from: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) {
 struct Running {
     child: Child,
     log: Log,
-    _dir: tempfile::TempDir,
+    held: Held,
 }
 
 impl Running {
@@ -280,10 +287,11 @@ impl Running {
             () = copying => {}
             // `ssh` would wait for a reader of its log.
             () = self.log.follow() => {}
-            // Dropping the child kills it.
+            // Who drops this kills it.
             () = events.closed() => return,
         }
         let Ok(status) = self.child.wait().await else { return };
+        self.held.ended();
         self.log.drain();
         let exit = match status.code() {
             Some(SSH_FAILED) if !self.log.command_ended() => None,
