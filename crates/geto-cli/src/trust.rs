@@ -45,6 +45,8 @@ async fn accept(host: &Host, shown: ShownKeys, yes: bool, printer: Printer) -> R
     for key in &unknown {
         printer.note(&format!("  {} {}", key.key_type(), key.fingerprint()));
     }
+    // Nobody is asked for nothing.
+    shown.check_file().map_err(|error| error.on_host(&host.name))?;
     if !yes {
         let question = format!("Are these the keys of `{}`?", host.name);
         let terminal = Terminal;

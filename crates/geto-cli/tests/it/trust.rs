@@ -66,3 +66,39 @@ fn a_host_behind_another_is_asked_through_it() {
     assert_eq!(ran.code(), 0, "{ran:?}");
     assert!(jump.log().contains("Accepted publickey"), "{}", jump.log());
 }
+
+/// A world whose ssh_config has something else instead of `from`.
+fn with_config(server: &geto_testkit::Server, from: &str, to: &str) -> World {
+    let world = World::new();
+    let ini = world.env.use_servers(&[server]);
+    let config = ini.lines().find_map(|line| line.strip_prefix("ssh_config_path=")).unwrap();
+    let text = fs_err::read_to_string(config).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs_err::write(config, text.replace(from, to)).unwrap();
+    world
+}
+
+#[test]
+fn keys_that_nothing_would_keep_are_shown_and_not_asked_about() {
+    let server = Sshd::builder().name("server1").start();
+    let known = format!("UserKnownHostsFile {}", server.known_hosts().display());
+    let world = with_config(&server, &known, "UserKnownHostsFile /dev/null");
+    for args in [&["trust", "server1"][..], &["trust", "--yes", "server1"]] {
+        let ran = world.geto(args);
+        assert_eq!(ran.code(), 1, "{ran:?}");
+        assert!(ran.stderr.contains("ssh-ed25519 SHA256:"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("`/dev/null` keeps nothing"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("added to"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_a_proxy_command_complains_of_is_shown() {
+    let server = Sshd::builder().name("server1").start();
+    let user = format!("  User {}\n", server.user());
+    let command = "  ProxyCommand sh -c 'echo no such tunnel >&2; exit 1'\n";
+    let world = with_config(&server, &user, &format!("{user}{command}"));
+    let ran = world.geto(&["trust", "--yes", "server1"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("no such tunnel"), "{}", ran.stderr);
+}

@@ -1,6 +1,6 @@
 //! From a host to a live way to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,9 @@ pub(super) async fn log_in(
     options: &ConnectOptions,
     bastions: &Bastions,
 ) -> Result<Reached, Error> {
+    if host.transport != TransportKind::Local {
+        check_key(host)?;
+    }
     match host.transport {
         TransportKind::Local => Ok(Reached::Other(Arc::new(LocalTransport::new()))),
         TransportKind::Native => {
@@ -111,6 +114,23 @@ pub(super) async fn log_in(
             Err(Error::new(ErrorKind::Usage, message).on_host(&host.name))
         }
     }
+}
+
+/// Refuses a `privkey_path` where nothing is: who names a key does not want to get in by another.
+fn check_key(host: &Host) -> Result<(), Error> {
+    let Some(path) = &host.privkey_path else { return Ok(()) };
+    let mut public = path.clone().into_os_string();
+    public.push(".pub");
+    let is_there = |path: &Path| fs_err::metadata(path).map(drop);
+    let error = match is_there(path) {
+        // An agent may hold the private part.
+        Err(error) if is_there(Path::new(&public)).is_err() => error,
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Authentication, format!("failed to log in at `{}`", host.address))
+        .on_host(&host.name)
+        .caused_by(format!("`privkey_path` of geto.ini: {error}"))
+        .with_hint("correct `privkey_path` in geto.ini, or leave it out for ssh_config's keys"))
 }
 
 /// Finds all hosts on the way to `host`.
@@ -137,6 +157,8 @@ async fn way_to(host: &Host, budget: &Budget) -> Result<Vec<Resolved>, Error> {
 #[derive(Debug)]
 pub(crate) struct WayToKeys {
     pub(crate) fetched: Result<Vec<HostKey>, FetchError>,
+    /// What a ProxyCommand has complained about, where they were not fetched.
+    pub(crate) complaint: Option<String>,
     pub(crate) hostname: String,
     pub(crate) port: u16,
     pub(crate) alias: Option<String>,

@@ -34,9 +34,12 @@ pub struct ShownKeys {
 /// # Cancel safety
 /// A call that is dropped closes its connections.
 pub async fn fetch(host: &Host, options: &ConnectOptions) -> Result<ShownKeys, Error> {
-    let failed = |cause: FetchError| {
+    let failed = |cause: FetchError, complaint: Option<String>| {
         let error = Error::new(ErrorKind::Unreachable, "failed to fetch the host keys");
         let error = error.on_host(&host.name);
+        if let Some(complaint) = complaint {
+            return error.caused_by(format!("ProxyCommand says: {complaint}"));
+        }
         match cause {
             FetchError::Connect(cause) => error.caused_by(cause),
             FetchError::Handshake(cause) => error.caused_by(cause),
@@ -47,9 +50,9 @@ pub async fn fetch(host: &Host, options: &ConnectOptions) -> Result<ShownKeys, E
             FetchError::NoKey => error.caused_by("it has no key of a usual type"),
         }
     };
-    let WayToKeys { fetched, hostname, port, alias, known_hosts, hashed } =
+    let WayToKeys { fetched, complaint, hostname, port, alias, known_hosts, hashed } =
         host_keys(host, options).await?;
-    let keys = fetched.map_err(failed)?;
+    let keys = fetched.map_err(|cause| failed(cause, complaint))?;
     Ok(ShownKeys { keys, hostname, port, alias, known_hosts, hashed })
 }
 
@@ -67,6 +70,26 @@ impl ShownKeys {
     /// The file that [`accept`](Self::accept) writes to.
     pub fn known_hosts_path(&self) -> &Path {
         &self.known_hosts
+    }
+
+    /// Says whether that file is one that keeps what is written to it.
+    ///
+    /// # Errors
+    /// Of kind [`Usage`](ErrorKind::Usage), when it is a device, as `/dev/null`, or a directory.
+    pub fn check_file(&self) -> Result<(), Error> {
+        match fs_err::metadata(&self.known_hosts) {
+            Ok(metadata) if !metadata.is_file() => {
+                let cause = format!("`{}` keeps nothing", self.known_hosts.display());
+                Err(Error::new(ErrorKind::Usage, "failed to keep the host keys")
+                    .caused_by(cause)
+                    .with_hint(
+                        "name a file by `known_hosts_path` in geto.ini, or by \
+                         `UserKnownHostsFile` in ssh_config",
+                    ))
+            }
+            // One that is not there yet is made.
+            _ => Ok(()),
+        }
     }
 
     /// The keys that this file does not have yet.

@@ -104,6 +104,26 @@ async fn a_password_of_geto_ini_logs_in_by_either_method() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_of_geto_ini_is_named_with_its_section() {
+    let servers = [
+        Sshd::builder().password("pw 4").start(),
+        Sshd::builder().keyboard_interactive("pw 4").start(),
+    ];
+    for server in &servers {
+        for kind in BOTH {
+            let mut host = host(server, kind);
+            host.password = Some(Secret::from("wrong"));
+            let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
+            let hint = error.hint().unwrap();
+            let expected =
+                "password of geto.ini was refused: correct `password` in section `[server]`";
+            assert!(hint.contains(expected), "{kind:?}: {}", tell(&error));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_password_is_asked_once_in_a_process() {
     let servers = [
         Sshd::builder().password("pw 2").start(),
@@ -182,6 +202,21 @@ async fn privkey_path_and_known_hosts_path_of_geto_ini_count_before_ssh_config()
         host.ssh_config_path = Some(config);
         let result = try_host(&host, &ConnectOptions::default()).await;
         result.unwrap_or_else(|error| panic!("{kind:?}: {}", tell(&error)));
+    }
+}
+
+/// Also where another key would do: who names one does not want to get in by that.
+#[tokio::test]
+async fn a_privkey_path_where_nothing_is_is_an_error() {
+    let server = Sshd::builder().start();
+    for kind in BOTH {
+        let mut host = host(&server, kind);
+        host.privkey_path = Some(server.dir().join("no_such_key"));
+        let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
+        let text = tell(&error);
+        assert!(text.contains("`privkey_path` of geto.ini"), "{kind:?}: {text}");
+        assert!(text.contains(&server.dir().join("no_such_key").display().to_string()), "{text}");
     }
 }
 

@@ -237,6 +237,36 @@ async fn hosts_that_ssh_config_tells_apart_are_reached_as_it_says() {
     assert_eq!(addresses, [one, one, other, one, one, other, other]);
 }
 
+/// An agent that takes questions and never answers is waited for as long as a host, and named. `ssh`
+/// by itself would wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_is_named_when_the_time_is_up() {
+    let server = Sshd::builder().start();
+    let socket = server.dir().join("hung");
+    let _agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let config = fs_err::read_to_string(server.ssh_config()).unwrap();
+    let config =
+        config.replace("IdentityAgent none", &format!("IdentityAgent {}", socket.display()));
+    let path = server.dir().join("hung_config");
+    fs_err::write(&path, config).unwrap();
+    let mut waiting = Vec::new();
+    for kind in BOTH {
+        for mut options in [ConnectOptions::default(), asking(&Scripted::new(&[]))] {
+            let mut host = host(&server, kind);
+            host.ssh_config_path = Some(path.clone());
+            // Long enough for all of them to come to the agent.
+            options.connect_timeout = Duration::from_secs(15);
+            let trying = tokio::spawn(async move { try_host(&host, &options).await });
+            waiting.push((kind, trying));
+        }
+    }
+    for (kind, trying) in waiting {
+        let text = tell(&trying.await.unwrap().unwrap_err());
+        assert!(text.contains("ssh-agent") && text.contains("within 15 s"), "{kind:?}: {text}");
+        assert!(text.contains("IdentityAgent none"), "{kind:?}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn kerberos_that_a_user_asks_for_is_left_to_ssh() {
     let server = Sshd::builder().config("LogLevel DEBUG1").start();

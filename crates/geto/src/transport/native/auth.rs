@@ -46,6 +46,8 @@ pub(super) struct Failure {
     pub(super) ending: Option<String>,
     /// Keys that were offered.
     pub(super) keys: usize,
+    /// Whether the password of geto.ini was tried in vain.
+    pub(super) is_password_refused: bool,
 }
 
 struct Attempt<'a> {
@@ -86,7 +88,13 @@ pub(super) async fn log_in(
         asker,
         handle,
         report,
-        failure: Failure { tried: Vec::new(), accepted: Vec::new(), ending: None, keys: 0 },
+        failure: Failure {
+            tried: Vec::new(),
+            accepted: Vec::new(),
+            ending: None,
+            keys: 0,
+            is_password_refused: false,
+        },
         identities: None,
         agent: None,
         rsa_hash: None,
@@ -124,6 +132,8 @@ impl Attempt<'_> {
                 Step::In => return Ok(()),
                 Step::Partly(more) => {
                     tracing::debug!(method = <&str>::from(&method), "accepted in part");
+                    // It was none, or the right one.
+                    self.failure.is_password_refused = false;
                     accepted = more;
                     spent.clear();
                 }
@@ -185,6 +195,7 @@ impl Attempt<'_> {
             let mut search = Search {
                 login: self.login,
                 binding: self.handle.agent_session_binding(),
+                report: self.report,
                 agent: None,
                 unusable: Vec::new(),
             };
@@ -225,7 +236,7 @@ impl Attempt<'_> {
         self.failure.keys += 1;
         let user = &self.login.user;
         let mut signer = match (&identity.source, &mut self.agent) {
-            (Source::Agent, Some(agent)) => KeySigner::Agent(agent),
+            (Source::Agent, Some(agent)) => KeySigner::Agent { agent, report: self.report },
             (Source::File(path), _) => KeySigner::File {
                 path: path.clone(),
                 asker: self.asker,
@@ -339,7 +350,10 @@ impl Attempt<'_> {
             heads.iter().map(|text| escaped(text)).filter(|text| !text.is_empty()).collect();
         for prompt in prompts {
             let secret = match (&prompt.echo, prompts.len(), self.password.take()) {
-                (false, 1, Some(password)) => password,
+                (false, 1, Some(password)) => {
+                    self.failure.is_password_refused = true;
+                    password
+                }
                 (_, _, unused) => {
                     self.password = unused;
                     let text = escaped(&prompt.prompt);
@@ -365,6 +379,7 @@ impl Attempt<'_> {
     async fn password(&mut self) -> Step {
         if let Some(password) = self.password.take() {
             self.failure.tried.push("password of geto.ini".to_owned());
+            self.failure.is_password_refused = true;
             return self.send_password(&password).await;
         }
         if self.password_rounds >= self.login.tries {

@@ -117,6 +117,18 @@ struct Facts {
     explained: bool,
     ending: Option<String>,
     banner: Option<String>,
+    /// Whether an agent owes an answer.
+    is_agent_asked: bool,
+}
+
+/// A question to an agent, until it is dropped.
+#[derive(Debug)]
+pub(super) struct AgentWait<'a>(&'a Report);
+
+impl Drop for AgentWait<'_> {
+    fn drop(&mut self) {
+        self.0.facts().is_agent_asked = false;
+    }
 }
 
 impl Report {
@@ -137,6 +149,17 @@ impl Report {
     /// Whether the server gave a reason for the end.
     pub(super) fn is_explained(&self) -> bool {
         self.facts().explained
+    }
+
+    /// Notes that an agent is asked for something.
+    pub(super) fn wait_for_agent(&self) -> AgentWait<'_> {
+        self.facts().is_agent_asked = true;
+        AgentWait(self)
+    }
+
+    /// Whether an agent owes an answer.
+    pub(super) fn is_agent_asked(&self) -> bool {
+        self.facts().is_agent_asked
     }
 
     /// What the server said before it let anybody in.

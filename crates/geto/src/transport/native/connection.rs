@@ -129,8 +129,13 @@ impl Hop<'_> {
         let (mut handle, below) = *accepted;
         let login = login::of(self.resolved, self.fleet_host, &asker)
             .map_err(|why| failure::of_config(why, &place))?;
-        let logging_in = auth::log_in(&login, &asker, &mut handle, &report);
-        let logged_in = self.budget.spend(logging_in).await;
+        let (logged_in, is_agents) = {
+            let logging_in = auth::log_in(&login, &asker, &mut handle, &report);
+            tokio::pin!(logging_in);
+            let logged_in = self.budget.spend(logging_in.as_mut()).await;
+            // While the login is still there, and with it what it waits for.
+            (logged_in, report.is_agent_asked())
+        };
         drop(pass);
         match logged_in {
             Ok(Ok(())) => {
@@ -142,7 +147,10 @@ impl Hop<'_> {
                 Ok(Connection { handle, report, below, pulse, way, variables })
             }
             Ok(Err(refused)) => Err(failure::of_login(refused, &report, &place)),
-            Err(exhausted) => Err(failure::of_way(exhausted.to_string(), &place)),
+            Err(exhausted) => match login.agent.as_ref().filter(|_| is_agents) {
+                Some(agent) => Err(failure::of_agent(&exhausted, agent, &place)),
+                None => Err(failure::of_way(exhausted.to_string(), &place)),
+            },
         }
     }
 

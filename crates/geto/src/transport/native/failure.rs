@@ -1,6 +1,7 @@
 //! What went wrong on the way to a host, in words that say what to do.
 
 use std::io;
+use std::path::Path;
 
 use geto_core::known_hosts::HostIdentity;
 
@@ -9,6 +10,8 @@ use super::client::{Report, describe};
 use super::connection::Connection;
 use super::trust::{Refusal, Unknown};
 use crate::transport::ChannelRefused;
+use crate::transport::budget::Exhausted;
+use crate::transport::refusal::{AGENT_HINT, password_hint};
 use crate::transport::resolve::Resolved;
 use crate::transport::text::escaped;
 use crate::{Error, ErrorKind};
@@ -151,15 +154,35 @@ pub(super) fn of_login(failure: Failure, report: &Report, place: &Place<'_>) -> 
     if let Some(banner) = report.banner().filter(|banner| !banner.is_empty()) {
         parts.push(format!("the server says: {banner}"));
     }
-    let hint = if ended && failure.keys > 1 {
-        "too many keys may have been offered: name the right one with `privkey_path` in geto.ini, \
-         or set `IdentitiesOnly yes` in ssh_config"
-    } else if failure.accepted.iter().any(|method| method == "publickey") {
-        "name a key with `privkey_path` in geto.ini, or load one with `ssh-add`"
-    } else {
-        "run geto on a terminal to be asked, or set `password` in geto.ini"
+    let takes_keys = failure.accepted.iter().any(|method| method == "publickey");
+    let hint = match place.is_between {
+        // What geto.ini says is not about it.
+        true if takes_keys => format!(
+            "name a key of `{}` by `IdentityFile` in ssh_config, or load one with `ssh-add`",
+            place.word()
+        ),
+        true => "run geto on a terminal to be asked".to_owned(),
+        false if failure.is_password_refused => password_hint(place.name),
+        false if ended && failure.keys > 1 => {
+            "too many keys may have been offered: name the right one with `privkey_path` in \
+             geto.ini, or set `IdentitiesOnly yes` in ssh_config"
+                .to_owned()
+        }
+        false if takes_keys => {
+            "name a key with `privkey_path` in geto.ini, or load one with `ssh-add`".to_owned()
+        }
+        false => "run geto on a terminal to be asked, or set `password` in geto.ini".to_owned(),
     };
     error.caused_by(parts.join("; ")).with_hint(hint)
+}
+
+/// The agent took all the time that there was.
+pub(super) fn of_agent(exhausted: &Exhausted, agent: &Path, place: &Place<'_>) -> Error {
+    let user = &place.resolved.options.user;
+    let error = place.error(ErrorKind::Local, &format!("log in as `{user}` at"));
+    error
+        .caused_by(format!("ssh-agent at `{}`: {exhausted}", agent.display()))
+        .with_hint(AGENT_HINT)
 }
 
 /// A channel was not opened.

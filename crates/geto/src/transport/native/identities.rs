@@ -4,6 +4,7 @@ use russh::keys::agent::AgentSessionBinding;
 use russh::keys::agent::client::AgentClient;
 
 use super::auth::Login;
+use super::client::Report;
 use super::keys::{self, Identity, Source, Unusable};
 use super::signer::Agent;
 
@@ -11,6 +12,7 @@ use super::signer::Agent;
 pub(super) struct Search<'a> {
     pub(super) login: &'a Login,
     pub(super) binding: Option<&'a AgentSessionBinding>,
+    pub(super) report: &'a Report,
     /// The agent, once it was found.
     pub(super) agent: Option<Agent>,
     /// What was found and is no use, and why.
@@ -71,6 +73,7 @@ impl Search<'_> {
     async fn of_agent(&mut self) -> Vec<Identity> {
         let Some(path) = &self.login.agent else { return Vec::new() };
         let listed = async {
+            let _wait = self.report.wait_for_agent();
             let mut agent = AgentClient::connect_uds(path).await?.dynamic();
             if let Some(binding) = self.binding {
                 // Only agents of OpenSSH know it, and only keys with constraints need it.

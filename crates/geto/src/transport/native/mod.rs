@@ -29,7 +29,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use geto_core::Host;
 
-use self::connection::{Connection, Hop};
+use self::connection::{Below, Connection, Hop};
 use self::trust::Trust;
 use super::budget::Budget;
 use super::connect::{ConnectOptions, WayToKeys};
@@ -141,8 +141,17 @@ pub(super) async fn host_keys(
         Ok(stream)
     };
     let fetched = Box::pin(fetch_host_keys_over(connect, options.connect_timeout)).await;
+    let mut complaint = None;
+    if fetched.is_err() {
+        let below = below.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for below in below {
+            if let (Below::Proxy(mut proxy), None) = (below, &complaint) {
+                complaint = proxy.complaint().await;
+            }
+        }
+    }
     let nowhere = || failed("ssh_config names no known_hosts file".to_owned());
-    trust.way_to_keys(fetched).ok_or_else(nowhere)
+    trust.way_to_keys(fetched, complaint).ok_or_else(nowhere)
 }
 
 /// Connects to `hops`, each by way of the one before, and logs in, where `bastions` has no

@@ -7,6 +7,7 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{HashAlg, PublicKey};
 
+use super::client::Report;
 use super::keys::{self, Unusable};
 use crate::transport::prompt::Asker;
 
@@ -15,7 +16,7 @@ pub(super) type Agent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
 
 /// Signs by an agent, or by a file that is opened when the server wants its key.
 pub(super) enum KeySigner<'a> {
-    Agent(&'a mut Agent),
+    Agent { agent: &'a mut Agent, report: &'a Report },
     File { path: PathBuf, asker: &'a Asker, tries: u32, public: &'a PublicKey },
 }
 
@@ -41,7 +42,8 @@ impl russh::Signer for KeySigner<'_> {
         data: Vec<u8>,
     ) -> Result<Vec<u8>, Self::Error> {
         match self {
-            Self::Agent(agent) => {
+            Self::Agent { agent, report } => {
+                let _wait = report.wait_for_agent();
                 // The agent knows the bare key, also where a certificate comes from a file.
                 let held = match key {
                     AgentIdentity::Certificate { certificate, .. } => {

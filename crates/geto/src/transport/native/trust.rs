@@ -219,10 +219,11 @@ impl Trust {
     pub(super) fn way_to_keys(
         self,
         fetched: Result<Vec<HostKey>, FetchError>,
+        complaint: Option<String>,
     ) -> Option<WayToKeys> {
         let Self { host: hostname, port, alias, learn_in, hashed, .. } = self;
         let known_hosts = learn_in?;
-        Some(WayToKeys { fetched, hostname, port, alias, known_hosts, hashed })
+        Some(WayToKeys { fetched, complaint, hostname, port, alias, known_hosts, hashed })
     }
 }
 
