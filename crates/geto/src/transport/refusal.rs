@@ -8,3 +8,8 @@ pub(super) const AGENT_HINT: &str =
 pub(super) fn password_hint(host: &str) -> String {
     format!("the password of geto.ini was refused: correct `password` in section `[{host}]`")
 }
+
+/// About a host on the way that takes keys.
+pub(super) fn jump_hint(word: &str) -> String {
+    format!("name a key of `{word}` by `IdentityFile` in ssh_config, or load one with `ssh-add`")
+}

@@ -60,6 +60,8 @@ async fn a_jump_host_that_lets_nobody_in_is_an_authentication_error() {
         let error = try_host(&host, &ConnectOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication, "{}", tell(&error));
         assert!(tell(&error).contains("no-such-user"), "{}", tell(&error));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("`no-such-user@jump` by `IdentityFile`"), "{}", tell(&error));
     }
 }
 

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::trust::{Refusal, Unknown};
 use crate::transport::ChannelRefused;
 use crate::transport::budget::Exhausted;
-use crate::transport::refusal::{AGENT_HINT, password_hint};
+use crate::transport::refusal::{AGENT_HINT, jump_hint, password_hint};
 use crate::transport::resolve::Resolved;
 use crate::transport::text::escaped;
 use crate::{Error, ErrorKind};
@@ -157,10 +157,7 @@ pub(super) fn of_login(failure: Failure, report: &Report, place: &Place<'_>) -> 
     let takes_keys = failure.accepted.iter().any(|method| method == "publickey");
     let hint = match place.is_between {
         // What geto.ini says is not about it.
-        true if takes_keys => format!(
-            "name a key of `{}` by `IdentityFile` in ssh_config, or load one with `ssh-add`",
-            place.word()
-        ),
+        true if takes_keys => jump_hint(place.word()),
         true => "run geto on a terminal to be asked".to_owned(),
         false if failure.is_password_refused => password_hint(place.name),
         false if ended && failure.keys > 1 => {

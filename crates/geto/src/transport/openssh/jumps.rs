@@ -4,23 +4,27 @@ use geto_core::Host;
 use geto_core::known_hosts::HostIdentity;
 use geto_core::ssh_config::StrictHostKeyChecking;
 
-use crate::transport::native;
 use crate::transport::resolve::Resolved;
 
-/// The one of `jumps` that a message about a host key is about, as far as that can be told: it is
-/// named, or nothing else is unknown.
-pub(super) fn subject<'a>(jumps: &'a [Resolved], message: &str) -> Option<&'a Resolved> {
+/// The one of `jumps` that a message is about, as far as that can be told: it is named, or there is
+/// no other that `may_be`.
+pub(super) fn subject<'a>(
+    jumps: &'a [Resolved],
+    message: &str,
+    may_be: impl Fn(&Resolved) -> bool,
+) -> Option<&'a Resolved> {
     let is_named = |jump: &&Resolved| {
         let ssh = &jump.options;
         let alias = ssh.host_key_alias.as_deref();
-        let name = HostIdentity { host: &ssh.hostname, port: ssh.port, alias }.name();
-        message.contains(&name)
+        let known = HostIdentity { host: &ssh.hostname, port: ssh.port, alias }.name();
+        // The latter is how it says who was not let in.
+        message.contains(&known) || message.contains(&format!("{}@{}: ", ssh.user, ssh.hostname))
     };
     let named = jumps.iter().find(is_named);
-    // An `ssh` that could not ask does not say about whom.
-    named.or_else(|| jumps.iter().find(|jump| !native::is_known(jump))).or(match jumps {
-        [only] => Some(only),
-        _ => None,
+    named.or_else(|| {
+        let mut possible = jumps.iter().filter(|jump| may_be(jump));
+        let first = possible.next();
+        first.filter(|_| possible.next().is_none())
     })
 }
 

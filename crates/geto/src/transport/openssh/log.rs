@@ -11,7 +11,8 @@ use tokio::process::Command;
 
 use super::jumps;
 use crate::transport::budget::Exhausted;
-use crate::transport::refusal::{AGENT_HINT, password_hint};
+use crate::transport::native;
+use crate::transport::refusal::{AGENT_HINT, jump_hint, password_hint};
 use crate::transport::resolve::Resolved;
 use crate::transport::text::escaped;
 use crate::{Error, ErrorKind};
@@ -117,7 +118,9 @@ impl Log {
         let is_between = !login.jumps.is_empty()
             && kind != ErrorKind::Unreachable
             && classify(&text.messages) == ErrorKind::Unreachable;
-        let jump = is_between.then(|| jumps::subject(login.jumps, more)).flatten();
+        // An `ssh` that could not ask about a key does not say whose.
+        let may_be = |jump: &Resolved| kind != ErrorKind::HostKey || !native::is_known(jump);
+        let jump = is_between.then(|| jumps::subject(login.jumps, more, may_be)).flatten();
         let verb = match kind {
             ErrorKind::HostKey => "verify the host key of",
             ErrorKind::Authentication => "log in at",
@@ -168,7 +171,11 @@ impl Log {
                     ),
                 })
             }
-            ErrorKind::Authentication if login.has_given_password && !is_between => {
+            // What geto.ini says is not about it.
+            ErrorKind::Authentication if is_between => {
+                error.with_hint(jump_hint(jump.map_or("the jump host", |jump| &jump.word)))
+            }
+            ErrorKind::Authentication if login.has_given_password => {
                 error.with_hint(password_hint(&host.name))
             }
             ErrorKind::Authentication => error.with_hint(
