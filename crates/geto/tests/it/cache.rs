@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use geto::transport::Transport;
 use geto::{Dependency, Fleet, Results, Script, Task};
-use geto_testkit::{Cut, Direction, Sshd};
+use geto_testkit::{Cut, Direction, Machine, Sshd, system_shells};
 
-use crate::support::{Place, below, under_each_shell};
+use crate::support::{Place, below, runtime, under_each_shell};
 use crate::world::World;
 
 /// Three hundred files, among them names that shells stumble over.
@@ -205,4 +205,37 @@ fn a_task_that_finds_its_tree_gone_gets_it_again() {
         let again = run(&fleet, &task(&root), &place, &way).await;
         assert_eq!(again.stdout().unwrap(), look(place.dir.path()), "{}", shell.name);
     });
+}
+
+/// The user is not root: closed directories hold it up. Another tree has the same files.
+#[test]
+fn what_is_removed_leaves_the_files_of_other_trees_as_they_are() {
+    for shell in system_shells() {
+        eprintln!("{}", shell.name);
+        let machine = Machine::new().user("tester").system_shell(&shell.path);
+        let world = World::of(Sshd::builder().machine(machine).start(), |proxy| proxy);
+        let root = tree(&world.place);
+        // One of them, and not two.
+        let fleet = world.place.fleet().with_remote_cache_size(1 << 20);
+        let script = "stat -L -c %a DEPS/data/plain/7 DEPS/data/plain/8 DEPS/data/plain";
+        let task = Task::new(Script::from_commands("t", [script]))
+            .dependency(Dependency::new(&root).share(true));
+        let run = || {
+            let run = fleet.run_on_host(&task, world.server.name());
+            runtime().block_on(run.into_future()).unwrap()
+        };
+        let first = run();
+        fs_err::write(root.join("plain/7"), "another\n").unwrap();
+        let second = run();
+        assert!(second.bytes_sent < first.bytes_sent / 2, "{}", second.bytes_sent);
+        let work = world.server.inside("~/.cache/geto");
+        assert_eq!(below(&work, "cache").len(), 1, "{}", shell.name);
+        assert_eq!(second.stdout().unwrap(), b"444\n444\n555\n", "{}", shell.name);
+        // Nor do those that a task has given names of its own.
+        let script = "mkdir x; cp -al DEPS/data/plain x/y; chmod 555 x/y";
+        let names = Task::new(Script::from_commands("t", [script])).bring(geto::Bring::Nothing);
+        let names = names.dependency(Dependency::new(&root).share(true));
+        runtime().block_on(fleet.run_on_host(&names, world.server.name()).into_future()).unwrap();
+        assert_eq!(run().stdout().unwrap(), b"444\n444\n555\n", "{}", shell.name);
+    }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use geto::{ErrorKind, Event, Outcome, Task};
-use geto_testkit::{Cut, Direction, Machine, Server, Sshd};
+use geto_testkit::{Cut, Direction, Machine, Server, Sshd, system_shells};
 
 use crate::world::{World, numbers};
 
@@ -115,4 +115,34 @@ fn a_disk_without_room_to_keep_dependencies_takes_those_of_the_task() {
     assert_eq!(results.stdout().unwrap(), b"3500000\n");
     world.check_once();
     world.end();
+}
+
+/// A file can be made, and nothing be written to it.
+#[test]
+fn a_disk_without_room_for_a_word_holds_up_nobody() {
+    for shell in system_shells() {
+        eprintln!("{}", shell.name);
+        let machine = Machine::new().tmpfs("~/.cache", 1 << 20).system_shell(&shell.path);
+        let world = World::of(Sshd::builder().machine(machine).start(), |proxy| proxy);
+        let data = world.place.dir.path().join("data");
+        fs_err::write(&data, vec![b'x'; 100_000]).unwrap();
+        // Makes all directories.
+        world.run(&world.task("true").dependency(&data), |_| {}).0.unwrap();
+        fs_err::write(&data, vec![b'y'; 100_000]).unwrap();
+        let rest = world.server.inside("~/.cache/rest");
+        while fs_err::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&rest)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 4_096]))
+            .is_ok()
+        {}
+        for _ in 0..2 {
+            let error = world.run(&world.task("true").dependency(&data), |_| {}).0.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotStarted, "{error:?}");
+        }
+        let names = crate::support::below(&world.server.inside("~/.cache/geto"), "cache");
+        assert_eq!(names.len(), 1, "{names:?}");
+        world.check_once();
+    }
 }

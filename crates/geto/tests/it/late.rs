@@ -1,100 +1,10 @@
 //! A request that comes late, when its repetition has been served: the task runs once.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use geto_core::wire::Program;
 use geto_testkit::{Shell, system_shells};
 
-const PARTS: [&str; 8] = [
-    include_str!("../../src/session/program/base.sh"),
-    include_str!("../../src/session/program/claim.sh"),
-    include_str!("../../src/session/program/run.sh"),
-    include_str!("../../src/session/program/tree.sh"),
-    include_str!("../../src/session/program/state.sh"),
-    include_str!("../../src/session/program/results.sh"),
-    include_str!("../../src/session/program/attach.sh"),
-    include_str!("../../src/session/program/main.sh"),
-];
-
-/// A session, by hand.
-struct Session {
-    shell: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Session {
-    fn start(shell: &Shell, work: &Path) -> Self {
-        Self::start_by(&[], shell, work)
-    }
-
-    /// Starts a shell by a program that becomes its arguments.
-    fn start_by(before: &[&str], shell: &Shell, work: &Path) -> Self {
-        let program = format!("g_nonce=N\n{}", Program::strip(&PARTS.concat()).text());
-        // busybox is what its name says.
-        let path = work.join("sh");
-        if !path.exists() {
-            std::os::unix::fs::symlink(&shell.path, &path).unwrap();
-        }
-        let mut words = before.iter().map(AsRef::<Path>::as_ref).chain([&*path]);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).args(["-c", "eval \"$1\"", "geto", &program]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let stdin = child.stdin.take().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut session = Self { shell: child, stdin, stdout };
-        session.say(&format!("work {}\n", work.display()));
-        session.wait_for("boot");
-        session
-    }
-
-    fn say(&mut self, line: &str) {
-        self.stdin.write_all(line.as_bytes()).unwrap();
-    }
-
-    /// Reads frames up to one of that name, and returns its text.
-    fn wait_for(&mut self, name: &str) -> String {
-        let length = self.wait_for_length(name);
-        String::from_utf8(self.text(length)).unwrap()
-    }
-
-    /// Reads frames up to the first line of one of that name, and returns its length.
-    fn wait_for_length(&mut self, name: &str) -> usize {
-        loop {
-            let mut line = String::new();
-            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the end came before {name}");
-            let words: Vec<&str> = line.trim_end().rsplit(' ').collect();
-            let length = words[0].parse().unwrap();
-            if words[1] == name {
-                return length;
-            }
-            self.text(length);
-        }
-    }
-
-    fn text(&mut self, length: usize) -> Vec<u8> {
-        let mut text = vec![0; length];
-        self.stdout.read_exact(&mut text).unwrap();
-        text
-    }
-
-    /// Ends the session's shell as a crash would.
-    fn kill(mut self) {
-        self.shell.kill().unwrap();
-        self.shell.wait().unwrap();
-    }
-
-    /// Ends the input, and reads what comes until the session ends.
-    fn rest(mut self) -> String {
-        drop(self.stdin);
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        self.shell.wait().unwrap();
-        rest
-    }
-}
+use crate::by_hand::Session;
 
 const ID: &str = "0000-0000-0000-0001";
 

@@ -5,6 +5,7 @@
 
 mod attach;
 mod beside;
+mod by_hand;
 mod cache;
 mod clean;
 mod closed;
@@ -17,6 +18,7 @@ mod fetch;
 mod full;
 mod hostile;
 mod hosts;
+mod keeping;
 mod kills;
 mod late;
 mod ledger;

@@ -304,11 +304,19 @@ take_keys() {
 # remove_task: removes what there is of the task, also what the task made unwritable.
 remove_task() {
   cd / || return
-  rm -rf "${g_pids:?}/${g_task##*/}" "$g_task" 2>/dev/null || {
-    chmod -R u+rwx "$g_task" 2>/dev/null
-    rm -rf "$g_task" 2>/dev/null
-  }
+  remove_tree "${g_pids:?}/${g_task##*/}" "$g_task"
 }
+
+# remove_tree PATH...: removes these and all below, also in directories that are closed. Files are not
+# touched before: others may have them under names of their own.
+remove_tree() {
+  rm -rf "$@" && return
+  find "$@" -type d -exec chmod u+rwx {} +
+  rm -rf "$@" && return
+  # In one that could not be looked into there may be others.
+  find "$@" -type d -exec chmod u+rwx {} \;
+  rm -rf "$@"
+} 2>/dev/null
 
 # is_ours: whether no other session has been given the task that this one claimed, and it has not been
 # started.

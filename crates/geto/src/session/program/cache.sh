@@ -20,6 +20,10 @@ request_hold() {
   }
   while ! [ -d "$g_tree" ]; do
     hold && break
+    [ -z "$g_error" ] || {
+      fail disk "$g_cache: $g_error"
+      return
+    }
     # Words keep the origin from taking this for a host that hangs.
     [ $((g_waits % 100)) != 0 ] || say held wait
     g_waits=$((g_waits + 1))
@@ -63,13 +67,27 @@ request_hold() {
   say held "fill $g_base $g_sum $g_more"
 }
 
-# hold: gets the right to fill the cache with g_tree; false while a living session has it.
+# hold: gets the right to fill the cache with g_tree; false while a living session has it, and when it
+# can't be had, with the reason in g_error.
 hold() {
   set -C
-  { echo "$g_place $g_self" >"$g_tree.fill"; } 2>/dev/null && g_holds=yes
+  { true >"$g_tree.fill"; } 2>/dev/null && g_holds=yes
   set +C
-  [ -z "$g_holds" ] || return 0
-  is_held "$g_tree.fill" || rm -f "$g_tree.fill"
+  if [ -n "$g_holds" ]; then
+    { echo "$g_place $g_self" >"$g_tree.fill"; } 2>/dev/null && return
+    # One that names nobody would keep others waiting.
+    let_go
+    g_error='no room'
+    return 1
+  fi
+  if [ -e "$g_tree.fill" ]; then
+    g_tries=0
+    is_held "$g_tree.fill" || rm -f "$g_tree.fill"
+  else
+    # Somebody has just removed it; or it can't be made.
+    g_tries=$((${g_tries:-0} + 1))
+    [ "$g_tries" -lt 50 ] || g_error="can't be written to"
+  fi
   false
 }
 
@@ -93,15 +111,6 @@ let_go() {
   remove_tree "$g_tree.part.$$"
 }
 
-# remove_tree DIRECTORY: removes it, also what can't be written to.
-remove_tree() {
-  [ -e "$1" ] || return 0
-  rm -rf "$1" 2>/dev/null || {
-    chmod -R u+rwx "$1" 2>/dev/null
-    rm -rf "$1" 2>/dev/null
-  }
-}
-
 # request drop PATH...: takes these away from what the tree begins with.
 request_drop() {
   [ -n "$g_holds" ] || exit 1
@@ -114,16 +123,9 @@ request_drop() {
         ;;
     esac
   done
-  remove_all "$@"
+  remove_tree "$@"
   cd /
 }
-
-remove_all() {
-  rm -rf "$@" 2>/dev/null || {
-    chmod -R u+rwx "$@"
-    rm -rf "$@"
-  }
-} 2>/dev/null
 
 # request fill LENGTH SPOOLED SIZE LIMIT PACKED: takes the archive of what the base lacks, and keeps at
 # most LIMIT KiB of trees, of which this one has SIZE.
@@ -133,9 +135,7 @@ request_fill() {
   g_error=$({ take_deps 2>/dev/null | unpack | tar -xpof - -C "$g_task"; } 2>&1 >/dev/null) || {
     # Where the link broke, what has come is kept: the origin goes on from there.
     [ ! -e "$g_task/unread" ] || rm -f "$g_parts/$g_id"
-    let_go
-    fail disk "$g_cache: $g_error"
-    return
+    quit "$g_error"
   }
   # Some take an archive for whole that lacks its end, and the origin may have found its files changed.
   g_rest=
@@ -146,15 +146,20 @@ request_fill() {
   }
   rm -f "$g_parts/$g_id"
   { echo "$g_size" >"$g_task/size" && true >"$g_task/used"; } 2>/dev/null || {
-    let_go
-    fail disk "$g_cache: no room"
-    return
+    quit 'no room'
   }
   # What was on its way for two days may have been taken for dead, and filled by another.
   [ -d "$g_tree" ] || mv "$g_task" "$g_tree" 2>/dev/null
   let_go
   say held filled
   evict "$g_limit" "$g_tree"
+}
+
+# quit TEXT: the tree can't be kept. What follows of it can't be told from requests.
+quit() {
+  let_go
+  fail disk "$g_cache: $1"
+  exit 1
 }
 
 # unpack: copies stdin, which the origin may have packed.

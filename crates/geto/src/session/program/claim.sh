@@ -148,7 +148,7 @@ use_trees() {
       for g_to in "$g_tree"/in.*; do
         [ ! -d "$g_tasks/${g_to##*/in.}" ] || g_more=used
       done
-      [ "$g_more" = used ] || ! mv "$g_tree" "$g_tree.gone" 2>/dev/null || rm -rf "$g_tree.gone" 2>/dev/null
+      [ "$g_more" = used ] || ! mv "$g_tree" "$g_tree.gone" 2>/dev/null || remove_tree "$g_tree.gone"
       give_up crowded "$g_task: $g_error"
       return 1
     }
