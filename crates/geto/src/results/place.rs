@@ -192,7 +192,7 @@ impl Placing<'_> {
             .map_err(Unplaced::from)
             .and_then(|()| self.merge_all(&partial, target, ours, true));
         match placed {
-            Ok(()) => Ok(remove_tree(from)?),
+            Ok(()) => remove_tree(from).map_err(|error| Unplaced::left(&error)),
             Err(unplaced) => {
                 // With what could not be taken back, it is all that there is of it.
                 if !unplaced.is_mixed {
@@ -224,8 +224,7 @@ impl Placing<'_> {
                 },
             });
         }
-        moves.keep()?;
-        Ok(remove_tree(from)?)
+        moves.keep().and_then(|()| remove_tree(from)).map_err(|error| Unplaced::left(&error))
     }
 
     fn merge(
@@ -261,6 +260,15 @@ struct Unplaced {
     crosses: bool,
     /// Some are at their places all the same.
     is_mixed: bool,
+}
+
+impl Unplaced {
+    /// After the last move.
+    fn left(error: &io::Error) -> Self {
+        let cause =
+            format!("all are at their places, and what is left could not be removed: {error}");
+        Self { cause: cause.into(), crosses: false, is_mixed: true }
+    }
 }
 
 impl From<Cause> for Unplaced {

@@ -11,9 +11,9 @@ use super::execute::{Ended, Execution};
 use super::failure::{left, outcome};
 use super::files::Files;
 use super::link::Link;
-use super::store::Store;
+use super::store::{self, Store};
 use super::{Event, FilesHome, Results};
-use crate::results::{self, Claim, Claims, Replaced, Unpacked};
+use crate::results::{Claim, Claims, Replaced, Unpacked};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Outcome, TaskId};
@@ -108,7 +108,7 @@ impl Execution<'_> {
         if !ended.is_running {
             self.let_go(link, ended.session, destination, &mut results).await;
         }
-        results.files = self.place(&results, files, destination)?;
+        results.files = self.place(&results, files, destination).await?;
         Ok(results)
     }
 
@@ -287,8 +287,8 @@ impl Execution<'_> {
     }
 
     /// Puts the files where the user wants them.
-    fn place(
-        &self,
+    async fn place(
+        &mut self,
         results: &Results,
         files: Option<Files>,
         destination: &Destination,
@@ -299,7 +299,7 @@ impl Execution<'_> {
             None => stored,
             Some(into) => {
                 let replaced = destination.replaced(&results.outcome);
-                results::place(&stored, into, &replaced).map_err(|error| {
+                store::place(stored.clone(), into.clone(), replaced).await.map_err(|error| {
                     let advice = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
                     let hint = format!(
                         "the script {}; the files are in `{}`{advice}",

@@ -161,12 +161,11 @@ impl Store {
         replaced: Replaced,
     ) -> Result<(), Error> {
         let partial = self.partial();
-        let add = move || {
+        beside(move || {
             sync_tree(&partial.path).map_err(unwritable)?;
             results::place(&partial.files(), &directory, &replaced)
-        };
-        let added = tokio::task::spawn_blocking(add).await;
-        added.unwrap_or_else(|panicked| Err(unwritable(io::Error::other(panicked))))
+        })
+        .await
     }
 
     /// Adds to the file `stdout`.
@@ -243,6 +242,18 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+/// Moves all that stands in `from` to `to`, as [`results::place`] does, while other tasks go on: the
+/// other file system may be a slow one, and their leases have to be kept. Once begun, it is done also
+/// when the call is dropped.
+pub(super) async fn place(from: PathBuf, to: PathBuf, replaced: Replaced) -> Result<(), Error> {
+    beside(move || results::place(&from, &to, &replaced)).await
+}
+
+async fn beside(work: impl FnOnce() -> Result<(), Error> + Send + 'static) -> Result<(), Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panicked| Err(unwritable(io::Error::other(panicked))))
 }
 
 fn unwritable(error: io::Error) -> Error {
