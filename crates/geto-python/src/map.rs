@@ -8,7 +8,7 @@ use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
 use crate::objects::{error_object, event_object, results_object};
-use crate::runtime::{in_python, spawn};
+use crate::runtime::{attached, in_python, spawn};
 use crate::task::NativeTask;
 
 /// Interrupts a batch.
@@ -51,7 +51,7 @@ impl Iterator for Jobs {
     type Item = Result<(u64, Job), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let taken = Python::try_attach(|py| {
+        let taken = attached(|py| {
             let next = self.tasks.bind(py).call_method0("__next__");
             match next.and_then(|next| next.extract::<(PyRef<'_, NativeTask>, Option<PathBuf>)>()) {
                 Ok((task, into)) => Some(Ok(Job { task: task.0.clone(), into })),

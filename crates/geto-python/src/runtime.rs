@@ -77,14 +77,19 @@ pub(crate) fn close(py: Python<'_>) {
     });
 }
 
-/// Does something in Python from a thread of the runtime. An interpreter that ends hears nothing.
+/// Does something in Python. `None` when the interpreter ends, which hears nothing.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    let closed = CLOSED.read().unwrap_or_else(PoisonError::into_inner);
+    if *closed {
+        return None;
+    }
+    Python::try_attach(work)
+}
+
+/// Does something in Python from a thread of the runtime.
 pub(crate) fn in_python(work: impl FnOnce(Python<'_>) -> PyResult<()>) {
     tokio::task::block_in_place(|| {
-        let closed = CLOSED.read().unwrap_or_else(PoisonError::into_inner);
-        if *closed {
-            return;
-        }
-        Python::try_attach(|py| {
+        attached(|py| {
             if let Err(error) = work(py) {
                 error.write_unraisable(py, None);
             }

@@ -40,12 +40,33 @@ def test_exceptions_come_with_the_remote_traceback(executor: geto.Executor) -> N
     assert "in fails" in str(raised.value.__cause__)
 
 
+def test_exceptions_that_can_not_be_made_anew_are_told(executor: geto.Executor) -> None:
+    class Picky(Exception):
+        def __init__(self, one: int, other: int) -> None:
+            super().__init__(f"{one} and {other}")
+
+    def fails() -> None:
+        raise Picky(1, 2)
+
+    with executor, pytest.raises(RuntimeError, match="1 and 2") as raised:
+        executor.submit(fails).result()
+    assert "in fails" in str(raised.value.__cause__)
+
+
+def test_functions_may_go_elsewhere(executor: geto.Executor, tmp_path: Path) -> None:
+    place = str(tmp_path)
+    with executor:
+        assert executor.submit(lambda: os.chdir(place) or os.getcwd()).result() == place
+
+
 def test_prints_come_to_the_caller(
     executor: geto.Executor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with executor:
         executor.submit(lambda: print("hello from there")).result()
-    assert capsys.readouterr().out == "hello from there\n"
+        # The origin looks at any moment, also within a character.
+        executor.submit(lambda: [os.write(1, b"%c" % byte) for byte in "ä€".encode() * 200]).result()
+    assert capsys.readouterr().out == "hello from there\n" + "ä€" * 200
 
 
 def test_sends_modules_by_value_variables_and_files(fleet: geto.Fleet, tmp_path: Path) -> None:

@@ -134,6 +134,45 @@ def test_leaving_a_stream_ends_the_task(fleet: geto.Fleet) -> None:
     assert all(known.state == "ended" for known in fleet.tasks())
 
 
+def test_leaving_a_stream_that_nobody_reads_ends_the_task(fleet: geto.Fleet) -> None:
+    async def main() -> None:
+        stream = fleet.stream(task("exec yes"))
+        async for line in stream:
+            assert line == "y"
+            break
+        await stream.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+    assert all(known.state == "ended" for known in fleet.tasks())
+
+
+def test_cancel_beside_a_start_is_one_or_the_other(fleet: geto.Fleet) -> None:
+    class Slow(geto.TaskFuture):
+        """One whose canceller comes between look and step."""
+
+        def set_running_or_notify_cancel(self) -> bool:
+            if not hasattr(self, "canceller"):
+                self.canceller = threading.Thread(target=self.cancel)
+                self.canceller.start()
+                # It gets there, or waits for the lock.
+                self.canceller.join(0.2)
+            return super().set_running_or_notify_cancel()
+
+    future = Slow(lambda value: value)
+    future.begun()
+    future.canceller.join()
+    future.told(1, None)  # type: ignore[arg-type]
+    assert future.result() == 1
+
+
+def test_letting_go_of_a_batch_ends_it(fleet: geto.Fleet, tmp_path: Path) -> None:
+    gate = fifo(tmp_path / "gate")
+    results = fleet.map([task(f"echo >{gate}; sleep 600")])
+    assert Path(gate).read_text() == "\n"
+    del results
+    assert all(known.state == "ended" for known in fleet.tasks())
+
+
 def test_ctrl_c_ends_the_task_and_is_raised(fleet: geto.Fleet, tmp_path: Path) -> None:
     gate = fifo(tmp_path / "gate")
     program = (
@@ -177,8 +216,26 @@ def in_fork(check: Callable[[], bool]) -> bool:
 def test_a_fork_of_one_that_ran_tasks_says_so(fleet: geto.Fleet, tmp_path: Path) -> None:
     gate = fifo(tmp_path / "gate")
     future = fleet.submit(task(f"read x <{gate}"))
+    called: list[object] = []
+    future.add_done_callback(called.append)
+    batch = fleet.map([task("true")])
+    executor = geto.Executor(fleet, python=sys.executable)
+    call = executor.submit(int)
 
     def check() -> bool:
+        try:
+            next(batch)
+        except geto.ForkedError:
+            pass
+        # Nobody here waits for what is the parent's.
+        executor.shutdown()
+        ours = geto.Executor(fleet, python=sys.executable)
+        try:
+            with ours:
+                ours.submit(int)
+        except geto.ForkedError:
+            pass
+        assert isinstance(call.exception(timeout=0), geto.ForkedError) and not called
         try:
             fleet.run(task("true"))
         except geto.ForkedError as error:
@@ -187,7 +244,10 @@ def test_a_fork_of_one_that_ran_tasks_says_so(fleet: geto.Fleet, tmp_path: Path)
 
     with open(gate, "w"):
         assert in_fork(check)
-    assert future.result().exit_code == 1
+    assert future.result().exit_code == 1 and called == [future]
+    assert [results.exit_code for results in batch] == [0]
+    with executor:
+        assert call.result() == 0
     assert fleet.run(task("echo parent")).text == "parent\n"
 
 

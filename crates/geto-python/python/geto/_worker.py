@@ -7,11 +7,16 @@ import os
 import sys
 
 
+# A function may go elsewhere.
+PLACE = os.getcwd()
+
+
 def answer(kind, value):
     """Leaves the answer where the caller finds it, whole."""
-    with open("geto-result.part", "wb") as file:
+    part = os.path.join(PLACE, "geto-result.part")
+    with open(part, "wb") as file:
         file.write(kind + b"\n" + value)
-    os.rename("geto-result.part", "geto-result")
+    os.rename(part, os.path.join(PLACE, "geto-result"))
 
 
 def call(source):
@@ -44,6 +49,8 @@ def call(source):
         text = traceback.format_exc()
         try:
             told = cloudpickle.dumps((error, text))
+            # One that wants other arguments than it tells can't be made anew.
+            cloudpickle.loads(told)
         except Exception:
             told = cloudpickle.dumps((RuntimeError(repr(error)), text))
         answer(b"error", told)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from typing import Any, Optional
 
 from . import _geto
-from .errors import GetoError, error_of
+from .errors import ForkedError, GetoError, error_of
 from .results import Results, results_of
 
 _Told = tuple[Optional[int], Any, Optional[dict[str, Any]]]
@@ -26,6 +28,7 @@ class Batch:
     ) -> None:
         self._told: queue.SimpleQueue[_Told] = queue.SimpleQueue()
         self._over = False
+        self._process = os.getpid()
         self._interrupter = fleet.map(
             orders,
             overwrite=overwrite,
@@ -42,6 +45,8 @@ class Batch:
     def _numbered(self) -> Iterator[tuple[int, Any, Optional[dict[str, Any]]]]:
         try:
             while True:
+                if self._process != os.getpid():
+                    raise ForkedError()
                 number, results, error = self._told.get()
                 if number is None:
                     self._over = True
@@ -54,21 +59,28 @@ class Batch:
 
     def end(self) -> None:
         """Starts no more tasks, ends those that run, and waits until they have ended."""
-        if self._over or self._interrupter is None:
+        if self._over or self._interrupter is None or self._process != os.getpid():
             return
         self._interrupter.interrupt()
         self._interrupter.interrupt()
-        while self._told.get()[0] is not None:
+        # An interpreter that ends hears nothing any more.
+        while not sys.is_finalizing() and self._told.get()[0] is not None:
             pass
         self._over = True
 
-    def as_completed(self) -> Iterator[Results]:
-        """Yields results as they come."""
+    def as_completed(self) -> Taken:
+        """Gives results as they come."""
+        return Taken(self, self._as_completed())
+
+    def in_order(self) -> Taken:
+        """Gives results in the order of the tasks."""
+        return Taken(self, self._in_order())
+
+    def _as_completed(self) -> Generator[Results, None, None]:
         for _, results, error in self._numbered():
             yield _result(results, error)
 
-    def in_order(self) -> Iterator[Results]:
-        """Yields results in the order of the tasks."""
+    def _in_order(self) -> Generator[Results, None, None]:
         waiting: dict[int, tuple[Any, Optional[dict[str, Any]]]] = {}
         expected = 0
         for number, results, error in self._numbered():
@@ -76,6 +88,25 @@ class Batch:
             while expected in waiting:
                 yield _result(*waiting.pop(expected))
                 expected += 1
+
+
+class Taken(Iterator[Results]):
+    """The results of a batch. Who closes it or lets go of it, begun or not, ends what runs."""
+
+    def __init__(self, batch: Batch, results: Generator[Results, None, None]) -> None:
+        self._batch = batch
+        self._results = results
+
+    def __next__(self) -> Results:
+        return next(self._results)
+
+    def close(self) -> None:
+        """Starts no more tasks, and ends those that run."""
+        self._results.close()
+        self._batch.end()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _result(results: Any, error: Optional[dict[str, Any]]) -> Results:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import concurrent.futures
 import hashlib
 import io
+import os
 import queue
 import shutil
 import sys
@@ -23,6 +25,7 @@ import cloudpickle
 from . import _geto
 from .errors import GetoError, RemoteError, error_of
 from .fleet import Fleet
+from .future import fail_in_forks
 from .results import Results, results_of
 from .task import Dependency, Script, Task, Text
 
@@ -96,6 +99,8 @@ class Executor(concurrent.futures.Executor):
         self._over = threading.Event()
         self._shut = False
         self._started = False
+        self._process = os.getpid()
+        self._decoders: dict[tuple[str, int], codecs.IncrementalDecoder] = {}
 
     @property
     def fleet(self) -> Fleet:
@@ -131,7 +136,8 @@ class Executor(concurrent.futures.Executor):
                 future.cancel()
                 future.settle()
             self._cancel_queued()
-        if wait and self._started:
+        # In a child of a fork they are the parent's, and nobody would say that they are over.
+        if wait and self._started and self._process == os.getpid():
             self._over.wait()
 
     def _cancel_queued(self) -> None:
@@ -146,8 +152,6 @@ class Executor(concurrent.futures.Executor):
         self._calls.put(None)
 
     def _start(self) -> None:
-        self._started = True
-        _living.add(self)
         self._fleet._native.map(
             self._orders(),
             overwrite=False,
@@ -156,6 +160,8 @@ class Executor(concurrent.futures.Executor):
             tell=self._tell,
             done=self._done,
         )
+        self._started = True
+        _living.add(self)
 
     def _call(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -192,7 +198,10 @@ class Executor(concurrent.futures.Executor):
             self._place = tempfile.TemporaryDirectory(prefix="geto-")
         path = Path(self._place.name, "geto-" + hashlib.sha256(pickled).hexdigest())
         if not path.exists():
-            path.write_bytes(pickled)
+            # What is at its place is whole.
+            part = path.with_suffix(".part")
+            part.write_bytes(pickled)
+            part.replace(path)
         return path
 
     def _orders(self) -> Iterator[tuple[_geto.Task, Optional[str]]]:
@@ -207,17 +216,15 @@ class Executor(concurrent.futures.Executor):
             yield task.native(), None
 
     def _claim(self, number: int) -> bool:
-        future = self._futures[number]
-        if future.cancelled():
-            future.settle()
-            return False
-        return future.running() or future.set_running_or_notify_cancel()
+        return self._futures[number].begin()
 
     def _tell(self, kind: str, number: int, value: Any) -> None:
         if kind != "done":
-            stream = sys.stdout if kind == "stdout" else sys.stderr
-            stream.write(value.decode(errors="replace"))
+            self._print(kind, number, value)
             return
+        for kind in ("stdout", "stderr"):
+            self._print(kind, number, b"", final=True)
+            self._decoders.pop((kind, number), None)
         future = self._futures.pop(number)
         if future.done():
             # It was cancelled in time.
@@ -232,6 +239,15 @@ class Executor(concurrent.futures.Executor):
             self._answer(future, results_of(results))
         except BaseException as failure:
             future.fail(failure)
+
+    def _print(self, kind: str, number: int, piece: bytes, final: bool = False) -> None:
+        # A character may come in two pieces.
+        decoder = self._decoders.setdefault(
+            (kind, number), codecs.getincrementaldecoder("utf-8")(errors="replace")
+        )
+        text = decoder.decode(piece, final)
+        if text:
+            (sys.stdout if kind == "stdout" else sys.stderr).write(text)
 
     def _answer(self, future: _Call, results: Results) -> None:
         host = results.host
@@ -273,10 +289,23 @@ class Executor(concurrent.futures.Executor):
 class _Call(concurrent.futures.Future[Any]):
     """The future of one call."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        fail_in_forks(self)
+
+    def begin(self) -> bool:
+        """Takes it from those who may cancel it; False when one of them was faster."""
+        with self._condition:
+            self.settle()
+            return self.running() or (
+                not self.done() and self.set_running_or_notify_cancel()
+            )
+
     def settle(self) -> None:
         """Tells whoever waits that it was cancelled."""
-        if self._state == "CANCELLED":
-            self.set_running_or_notify_cancel()
+        with self._condition:
+            if self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
 
     def fail(self, failure: BaseException) -> None:
         """Ends it with a failure, unless it has ended."""

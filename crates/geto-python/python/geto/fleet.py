@@ -343,7 +343,10 @@ class Fleet:
 
         def take(chunk: bytes) -> None:
             room.acquire()
-            if not closed.is_set():
+            if closed.is_set():
+                # Nobody makes room any more: it is left to the next one.
+                room.release()
+            else:
                 loop.call_soon_threadsafe(queue.put_nowait, chunk)
 
         future = self.submit(task, host, pick, on_stdout=take)
@@ -368,9 +371,8 @@ class Fleet:
             closed.set()
             if not future.done():
                 future.kill()
-                # Whoever waits for room may go on; what it brings is not looked at.
-                for _ in range(1024):
-                    room.release()
+                # Who waits for room goes on; what it brings is not looked at.
+                room.release()
                 await asyncio.shield(asyncio.wait([asyncio.wrap_future(future)]))
 
     def detach(self, task: Task, host: Optional[str] = None, pick: str = "balanced") -> Detached:

@@ -15,7 +15,12 @@ from .results import Results
 
 T = TypeVar("T")
 
-_pending: weakref.WeakSet[Promise[Any]] = weakref.WeakSet()
+_pending: weakref.WeakSet[concurrent.futures.Future[Any]] = weakref.WeakSet()
+
+
+def fail_in_forks(future: concurrent.futures.Future[Any]) -> None:
+    """Lets a future fail in children of a fork, where nobody will ever tell how it ended."""
+    _pending.add(future)
 
 
 class Promise(concurrent.futures.Future[T], Generic[T]):
@@ -30,12 +35,14 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
         self._handle: Optional[_geto.Handle] = None
         self._killed = False
         self._process = os.getpid()
-        _pending.add(self)
+        fail_in_forks(self)
 
     def told(self, value: Any, error: Optional[dict[str, Any]]) -> None:
         """Takes what the engine tells at the end."""
-        if not self.running() and not self.set_running_or_notify_cancel():
-            return
+        # A cancel must not come between look and step.
+        with self._condition:
+            if not self.running() and not self.set_running_or_notify_cancel():
+                return
         if error is not None:
             self.set_exception(error_of(error))
             return
@@ -47,9 +54,8 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
     def begun(self) -> None:
         """Notes that it can't be cancelled any more."""
         with self._condition:
-            pending = self._state == "PENDING"
-        if pending:
-            self.set_running_or_notify_cancel()
+            if self._state == "PENDING":
+                self.set_running_or_notify_cancel()
 
     def handled(self, handle: Optional[_geto.Handle]) -> None:
         """Takes what ends it."""
@@ -115,10 +121,11 @@ class TaskFuture(Promise[Results]):
 
 
 def _forked() -> None:
-    # Nobody here will ever tell them how they ended, and their locks may be held for ever.
+    # Their locks may be held for ever. Whom they were to call is the parent's.
     for future in list(_pending):
         if future._state in ("PENDING", "RUNNING", "CANCELLED"):
             future._condition = threading.Condition()
+            future._done_callbacks = []  # type: ignore[attr-defined]
             future._state = "RUNNING"
             future.set_exception(ForkedError())
 
