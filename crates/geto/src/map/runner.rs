@@ -82,6 +82,7 @@ pub(super) async fn run<J: Send + Sync + 'static>(map: Map<'_, J>) -> Result<Map
         forgetting: Forgetting::new(map.kept),
         hear,
         interrupts,
+        interrupted: 0,
         slots_each: map.slots_each,
         keep: map.keep,
         failure: None,
@@ -111,6 +112,8 @@ struct Runner<'s, 'a, J> {
     forgetting: Forgetting,
     hear: mpsc::UnboundedReceiver<(Attempt, Told)>,
     interrupts: watch::Receiver<u32>,
+    /// How many of them were heeded.
+    interrupted: u32,
     slots_each: u32,
     keep: bool,
     failure: Option<Error>,
@@ -187,10 +190,14 @@ impl<'s, J: Send + Sync + 'static> Runner<'s, '_, J> {
             Some(errors) = self.removals.next() => self.removed(errors),
             kept = self.forgetting.kept() => self.kept(kept).await,
             Ok(()) = self.interrupts.changed() => {
-                let step = self.plan.interrupt(self.begun.elapsed());
-                self.shared.tell(MapEvent::Interrupted(step));
-                if step == Interruption::Leave {
-                    self.greetings.clear();
+                // Several that come at once are one change.
+                let times = *self.interrupts.borrow_and_update();
+                for _ in std::mem::replace(&mut self.interrupted, times)..times {
+                    let step = self.plan.interrupt(self.begun.elapsed());
+                    self.shared.tell(MapEvent::Interrupted(step));
+                    if step == Interruption::Leave {
+                        self.greetings.clear();
+                    }
                 }
             }
             () = self.feed.wait() => {
