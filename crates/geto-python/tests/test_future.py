@@ -220,7 +220,9 @@ def test_a_fork_of_one_that_ran_tasks_says_so(fleet: geto.Fleet, tmp_path: Path)
     future.add_done_callback(called.append)
     batch = fleet.map([task("true")])
     executor = geto.Executor(fleet, python=sys.executable)
-    call = executor.submit(int)
+    # It must not be over when the fork is made.
+    held = fifo(tmp_path / "held")
+    call = executor.submit(Path.read_bytes, Path(held))
 
     def check() -> bool:
         try:
@@ -242,12 +244,12 @@ def test_a_fork_of_one_that_ran_tasks_says_so(fleet: geto.Fleet, tmp_path: Path)
             return isinstance(future.exception(timeout=0), geto.ForkedError) and bool(error.hint)
         return False
 
-    with open(gate, "w"):
+    with open(gate, "w"), open(held, "w"):
         assert in_fork(check)
     assert future.result().exit_code == 1 and called == [future]
     assert [results.exit_code for results in batch] == [0]
     with executor:
-        assert call.result() == 0
+        assert call.result() == b""
     assert fleet.run(task("echo parent")).text == "parent\n"
 
 
