@@ -1,16 +1,19 @@
 //! A fleet, and tasks on it one by one.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
+use geto::transport::ConnectOptions;
 use geto::{Bring, Canceller, Error, ErrorKind, Event, Fleet, Host, OutputFrom, Pick, TaskId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::map::{self, Interrupter};
+use crate::ask::Callable;
+use crate::channel::{self, Channel};
+use crate::map::{self, Feeder, Interrupter};
 use crate::objects::{detached_object, error_object, event_object, results_object, task_object};
-use crate::runtime::{block_on, in_python, spawn};
+use crate::runtime::{block_on, in_python, spawn, waiting};
 use crate::task::NativeTask;
 
 /// A fleet of the engine.
@@ -43,16 +46,26 @@ impl Handle {
 impl NativeFleet {
     /// Reads the configuration and chooses the hosts. Returns the fleet, or an error.
     #[staticmethod]
+    #[pyo3(signature = (config, hosts, ask))]
     fn open(
         py: Python<'_>,
         config: Option<PathBuf>,
         hosts: Option<Vec<String>>,
+        ask: Option<Py<PyAny>>,
     ) -> PyResult<(Option<Self>, Option<Py<PyAny>>)> {
         let made = py.detach(|| {
             let fleet = match config {
                 Some(path) => Fleet::from_config_file(path),
                 None => Fleet::discover(),
             }?;
+            let fleet = match ask {
+                Some(ask) => {
+                    let mut options = ConnectOptions::default();
+                    options.prompter = Arc::new(Callable(ask));
+                    fleet.with_connect_options(options)
+                }
+                None => fleet,
+            };
             let hosts = match hosts {
                 Some(words) => {
                     block_on(fleet.select(&words, &[])).map_err(|error| local(&error))??
@@ -244,21 +257,32 @@ impl NativeFleet {
         spawn(done, work, |py, ()| Ok(py.None()))
     }
 
-    /// Runs the tasks of an iterator of pairs (task, directory or `None`), each told of by its place.
-    #[pyo3(signature = (tasks, *, overwrite, per_host, claim, tell, done))]
-    #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
+    /// Starts a command under the login shell of a host, beside all tasks: `told` hears what it writes.
+    fn channel(
+        &self,
+        host: String,
+        command: String,
+        told: Py<PyAny>,
+        done: Py<PyAny>,
+    ) -> PyResult<Channel> {
+        let fleet = self.fleet.clone();
+        let found = async move { one(&fleet, host).await };
+        channel::start(self.fleet.clone(), found, command, told, done)
+    }
+
+    /// Runs tasks that are fed, each told of by its place.
+    #[pyo3(signature = (*, overwrite, per_host, claim, tell, done))]
     fn map(
         &self,
         py: Python<'_>,
-        tasks: Py<PyAny>,
         overwrite: bool,
         per_host: Option<u32>,
         claim: Option<Py<PyAny>>,
         tell: Py<PyAny>,
         done: Py<PyAny>,
-    ) -> PyResult<Option<Interrupter>> {
+    ) -> PyResult<Option<(Feeder, Interrupter)>> {
         let plan = map::Plan { hosts: self.hosts.clone(), overwrite, per_host, claim, tell };
-        map::start(py, self.fleet.clone(), plan, tasks, done)
+        map::start(py, self.fleet.clone(), plan, done)
     }
 }
 
@@ -299,6 +323,6 @@ fn told_to(follow: Py<PyAny>) -> impl FnMut(Event) + Send {
 
 /// Waits until the task is known by its id; `None` when `done` is told why it never will be.
 fn handle(py: Python<'_>, hear: mpsc::Receiver<(TaskId, Canceller)>) -> Option<Handle> {
-    let (id, canceller) = py.detach(move || hear.recv()).ok()?;
+    let (id, canceller) = waiting(py, move || hear.recv()).ok()?;
     Some(Handle { task_id: id.to_string(), canceller })
 }

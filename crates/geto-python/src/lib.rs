@@ -5,6 +5,8 @@
 //! being `None`. What Python people know (futures, coroutines, Ctrl-C) is made of that in Python, where
 //! waiting is Python's own and thereby leaves the interpreter to others.
 
+mod ask;
+mod channel;
 mod fleet;
 mod map;
 mod objects;
@@ -17,9 +19,11 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _geto {
     #[pymodule_export]
+    use crate::channel::Channel;
+    #[pymodule_export]
     use crate::fleet::{Handle, NativeFleet};
     #[pymodule_export]
-    use crate::map::Interrupter;
+    use crate::map::{Feeder, Interrupter};
     #[pymodule_export]
     use crate::runtime::close;
     #[pymodule_export]

@@ -1,14 +1,15 @@
 //! Many tasks over the hosts of a fleet.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
 
 use geto::map::{Interrupter as Engine, MapEvent, MapOrder};
 use geto::{Error, ErrorKind, Event, Fleet, Host, Task};
-use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
 use crate::objects::{error_object, event_object, results_object};
-use crate::runtime::{attached, in_python, spawn};
+use crate::runtime::{in_python, spawn, waiting};
 use crate::task::NativeTask;
 
 /// Interrupts a batch.
@@ -41,9 +42,43 @@ struct Job {
     into: Option<PathBuf>,
 }
 
-/// The iterator of Python. It is asked on a thread of the batch's own, and may wait.
+type Given = Result<Job, Error>;
+
+/// Takes the tasks of a batch. Python reads its iterators on a thread of its own: one of ours that waits
+/// in there could not be told that the interpreter ends.
+#[pyclass(frozen, module = "geto._geto")]
+#[derive(Debug)]
+pub(crate) struct Feeder(Mutex<Option<SyncSender<Given>>>);
+
+#[pymethods]
+impl Feeder {
+    /// Gives a task, and waits for room; false when no more are wanted.
+    fn put(&self, py: Python<'_>, task: &Bound<'_, NativeTask>, into: Option<PathBuf>) -> bool {
+        self.give(py, Ok(Job { task: task.get().0.clone(), into }))
+    }
+
+    /// Says that the tasks can't be read any more, and why.
+    fn fail(&self, py: Python<'_>, reason: String) {
+        let error = Error::new(ErrorKind::Usage, "failed to read the tasks").caused_by(reason);
+        self.give(py, Err(error));
+    }
+
+    /// Says that there are no more.
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Feeder {
+    fn give(&self, py: Python<'_>, given: Given) -> bool {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.is_some_and(|sender| waiting(py, || sender.send(given).is_ok()))
+    }
+}
+
+/// What was given, in its order.
 struct Jobs {
-    tasks: Py<PyAny>,
+    given: Receiver<Given>,
     next: u64,
 }
 
@@ -51,18 +86,9 @@ impl Iterator for Jobs {
     type Item = Result<(u64, Job), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let taken = attached(|py| {
-            let next = self.tasks.bind(py).call_method0("__next__");
-            match next.and_then(|next| next.extract::<(PyRef<'_, NativeTask>, Option<PathBuf>)>()) {
-                Ok((task, into)) => Some(Ok(Job { task: task.0.clone(), into })),
-                Err(error) if error.is_instance_of::<PyStopIteration>(py) => None,
-                Err(error) => Some(Err(Error::new(ErrorKind::Usage, "failed to read the tasks")
-                    .caused_by(error.to_string()))),
-            }
-        });
         let number = self.next;
         self.next += 1;
-        taken.flatten().map(|job| job.map(|job| (number, job)))
+        self.given.recv().ok().map(|given| given.map(|job| (number, job)))
     }
 }
 
@@ -71,9 +97,9 @@ pub(crate) fn start(
     py: Python<'_>,
     fleet: Fleet,
     plan: Plan,
-    tasks: Py<PyAny>,
     done: Py<PyAny>,
-) -> PyResult<Option<Interrupter>> {
+) -> PyResult<Option<(Feeder, Interrupter)>> {
+    let (feeder, given) = std::sync::mpsc::sync_channel(1);
     let (give, take) = std::sync::mpsc::sync_channel(1);
     let work = async move {
         let Plan { hosts, overwrite, per_host, claim, tell } = plan;
@@ -92,7 +118,7 @@ pub(crate) fn start(
             order.into.clone_from(&job.into);
             Ok(order)
         };
-        let mut map = fleet.map(hosts, Jobs { tasks, next: 0 }, make).overwrite(overwrite);
+        let mut map = fleet.map(hosts, Jobs { given, next: 0 }, make).overwrite(overwrite);
         if let Some(tasks) = per_host {
             map = map.per_host(tasks);
         }
@@ -123,5 +149,6 @@ pub(crate) fn start(
         }
     };
     spawn(done, work, |py, ()| Ok(py.None()))?;
-    Ok(py.detach(move || take.recv()).ok().map(Interrupter))
+    let interrupter = waiting(py, move || take.recv()).ok().map(Interrupter);
+    Ok(interrupter.map(|interrupter| (Feeder(Mutex::new(Some(feeder))), interrupter)))
 }

@@ -1,42 +1,58 @@
 //! The runtime of this process, and the way from it into Python.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use geto::Error;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::objects::error_object;
 
 /// The runtime, and the process that it is of: threads do not survive a fork.
-static RUNTIME: Mutex<Option<(u32, &'static Runtime)>> = Mutex::new(None);
+static RUNTIME: Mutex<Option<Place>> = Mutex::new(None);
+
+struct Place {
+    process: u32,
+    handle: Handle,
+    /// Gone once the interpreter ends. It is never dropped otherwise: a child of a fork has a copy whose
+    /// threads are not there.
+    runtime: Option<ManuallyDrop<Runtime>>,
+}
 
 /// Returns the runtime of this process.
 ///
 /// A child of a fork gets none once its parent had one: the threads that waited then are gone, and the
 /// places where they waited are still listed in tables of this process, in memory that new threads
 /// use. A new runtime would follow these lists.
-pub(crate) fn runtime() -> PyResult<&'static Runtime> {
+pub(crate) fn runtime() -> PyResult<Handle> {
     let mut place = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    match *place {
-        Some((process, runtime)) if process == std::process::id() => Ok(runtime),
-        Some(_) => Err(Python::attach(|py| {
+    match &*place {
+        Some(place) if place.process != std::process::id() => Err(Python::attach(|py| {
             let forked = py.import("geto.errors").and_then(|errors| errors.getattr("ForkedError"));
             match forked.and_then(|kind| kind.call0()) {
                 Ok(error) => PyErr::from_value(error),
                 Err(error) => error,
             }
         })),
+        _ if CLOSED.load(Ordering::SeqCst) => {
+            Err(PyRuntimeError::new_err("cannot run tasks after interpreter shutdown"))
+        }
+        Some(place) => Ok(place.handle.clone()),
         None => {
             let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            let built = built.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
-            // The interpreter ends without asking.
-            let runtime: &'static Runtime = Box::leak(Box::new(built));
-            *place = Some((std::process::id(), runtime));
-            Ok(runtime)
+            let runtime = built.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+            let handle = runtime.handle().clone();
+            *place = Some(Place {
+                process: std::process::id(),
+                handle: handle.clone(),
+                runtime: Some(ManuallyDrop::new(runtime)),
+            });
+            Ok(handle)
         }
     }
 }
@@ -48,48 +64,59 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> PyResult<T> {
     Ok(runtime.block_on(work))
 }
 
-/// Whether the interpreter ends. Who is in Python holds it for reading.
-static CLOSED: RwLock<bool> = RwLock::new(false);
+/// Whether the interpreter ends.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+/// Who is in Python holds it for reading.
+static INSIDE: RwLock<()> = RwLock::new(());
 
-/// How long the end of the interpreter waits for those who are in Python.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end of the interpreter waits for the threads of the runtime, and then for those who
+/// are in Python or come back to it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Lets no thread of the runtime into Python any more, and waits until those that are there have left:
-/// an interpreter that ends would end them where they are, which Rust does not survive.
+/// Lets no thread of the runtime into Python any more, ends the runtime, and waits until those who are in
+/// Python have left: an interpreter that ends would end them where they are, which Rust does not
+/// survive, and the process would take its libraries down under them.
 #[pyfunction]
 pub(crate) fn close(py: Python<'_>) {
-    let place = *RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if place.is_none_or(|(process, _)| process != std::process::id()) {
-        return;
-    }
+    let runtime = {
+        let mut place = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *place {
+            Some(place) if place.process == std::process::id() => place.runtime.take(),
+            _ => return,
+        }
+    };
+    // Before anybody is waited for, so that nobody else comes in.
+    CLOSED.store(true, Ordering::SeqCst);
     py.detach(|| {
+        // What it drops lets those go on who wait for it.
+        if let Some(runtime) = runtime {
+            ManuallyDrop::into_inner(runtime).shutdown_timeout(PATIENCE);
+        }
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            // Nobody queues for it, so that those who are in Python may be waited for by each other.
-            if let Ok(mut closed) = CLOSED.try_write() {
-                *closed = true;
-                break;
-            }
+        // Nobody queues for it, so that those who are in Python may be waited for by each other.
+        while INSIDE.try_write().is_err() && begun.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(1));
         }
-        // The runtime drops nothing.
+        // Of what was not dropped in time.
         geto::transport::end_children();
     });
 }
 
-/// Does something in Python. `None` when the interpreter ends, which hears nothing.
-pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
-    let closed = CLOSED.read().unwrap_or_else(PoisonError::into_inner);
-    if *closed {
-        return None;
-    }
-    Python::try_attach(work)
+/// Waits for the runtime without the interpreter, on a thread of Python that comes back to it before that
+/// ends.
+pub(crate) fn waiting<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    let _inside = INSIDE.read().unwrap_or_else(PoisonError::into_inner);
+    py.detach(work)
 }
 
-/// Does something in Python from a thread of the runtime.
+/// Does something in Python from a thread of the runtime. An interpreter that ends hears nothing.
 pub(crate) fn in_python(work: impl FnOnce(Python<'_>) -> PyResult<()>) {
     tokio::task::block_in_place(|| {
-        attached(|py| {
+        let _inside = INSIDE.read().unwrap_or_else(PoisonError::into_inner);
+        if CLOSED.load(Ordering::SeqCst) {
+            return;
+        }
+        Python::try_attach(|py| {
             if let Err(error) = work(py) {
                 error.write_unraisable(py, None);
             }

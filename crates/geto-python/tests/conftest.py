@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
@@ -47,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path
         "HostKey": place / "host",
         "AuthorizedKeysFile": place / "authorized",
         "StrictModes": "no",
-        "PidFile": "none",
+        "PidFile": place / "pid",
         "UsePAM": "no",
         "PermitRootLogin": "yes",
         "MaxSessions": "1000",
@@ -98,6 +99,12 @@ def world(server: tuple[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
         f"[hosts]\none=127.0.0.1\n[one]\nport={port}\nusername={getpass.getuser()}\nslots=2\n"
     )
     return tmp_path
+
+
+def until_gone(fleet: geto.Fleet, task_id: Optional[str] = None) -> None:
+    """Waits until hosts have removed a task, or all: they are told so, and mostly not waited for."""
+    while any(task_id in (None, task.task_id) for task in fleet.tasks()):
+        pass
 
 
 @pytest.fixture

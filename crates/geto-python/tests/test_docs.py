@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 import geto
+from geto.future import Promise
 
+#: What the package calls on futures.
+FOR_THE_ENGINE = {"told", "begun", "handled", "started"}
 MODULES = [module.name for module in pkgutil.iter_modules(geto.__path__, "geto.")]
 
 
@@ -21,10 +24,18 @@ def test_examples_run(name: str, world: Path) -> None:
     assert doctest.testmod(module, optionflags=doctest.ELLIPSIS).failed == 0
 
 
-def test_all_that_is_public_is_documented() -> None:
+def test_all_that_is_public_is_documented_with_an_example() -> None:
     for name in geto.__all__:
         thing = getattr(geto, name)
-        assert inspect.getdoc(thing), name
-        for member, value in vars(thing).items():
-            if not member.startswith("_") and (callable(value) or isinstance(value, property)):
-                assert inspect.getdoc(value), f"{name}.{member}"
+        doc = inspect.getdoc(thing)
+        assert doc, name
+        is_kind_of_error = issubclass(thing, geto.GetoError)
+        if is_kind_of_error:
+            continue
+        assert ">>>" in doc, name
+        members = {**vars(thing), **(vars(Promise) if thing is geto.TaskFuture else {})}
+        for member, value in members.items():
+            if member.startswith("_") or member in FOR_THE_ENGINE:
+                continue
+            if callable(value) or isinstance(value, (property, classmethod)):
+                assert ">>>" in (inspect.getdoc(getattr(thing, member)) or ""), f"{name}.{member}"

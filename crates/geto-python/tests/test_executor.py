@@ -15,9 +15,15 @@ import pytest
 import geto
 
 
+@pytest.fixture(params=[True, False], ids=["workers", "tasks"])
+def reuse_workers(request: pytest.FixtureRequest) -> bool:
+    """Whether a Python takes one call after another, or each has its own."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def executor(fleet: geto.Fleet) -> geto.Executor:
-    return geto.Executor(fleet, python=sys.executable)
+def executor(fleet: geto.Fleet, reuse_workers: bool) -> geto.Executor:
+    return geto.Executor(fleet, python=sys.executable, reuse_workers=reuse_workers)
 
 
 def test_calls_functions_on_hosts(executor: geto.Executor) -> None:
@@ -69,7 +75,9 @@ def test_prints_come_to_the_caller(
     assert capsys.readouterr().out == "hello from there\n" + "ä€" * 200
 
 
-def test_sends_modules_by_value_variables_and_files(fleet: geto.Fleet, tmp_path: Path) -> None:
+def test_sends_modules_by_value_variables_and_files(
+    fleet: geto.Fleet, tmp_path: Path, reuse_workers: bool
+) -> None:
     module = types.ModuleType("only_here")
     exec("def double(x): return 2 * x", module.__dict__)
     sys.modules["only_here"] = module
@@ -83,6 +91,7 @@ def test_sends_modules_by_value_variables_and_files(fleet: geto.Fleet, tmp_path:
         dependencies=["data"],
         initializer=lambda: os.environ.__setitem__("BEFORE", "set"),
         max_concurrent=1,
+        reuse_workers=reuse_workers,
     ) as executor:
         assert executor.submit(module.double, 4).result() == 8
         look = executor.submit(
@@ -92,13 +101,15 @@ def test_sends_modules_by_value_variables_and_files(fleet: geto.Fleet, tmp_path:
         assert executor.submit(lambda data: data[::-1], large).result() == large[::-1]
 
 
-def test_says_that_there_is_no_python(fleet: geto.Fleet) -> None:
-    with geto.Executor(fleet, python="python-none") as executor:
+def test_says_that_there_is_no_python(fleet: geto.Fleet, reuse_workers: bool) -> None:
+    with geto.Executor(fleet, python="python-none", reuse_workers=reuse_workers) as executor:
         with pytest.raises(geto.RemoteError, match="no `python-none` on host `one`"):
             executor.submit(int).result()
 
 
-def test_says_that_python_is_of_another_version(fleet: geto.Fleet, tmp_path: Path) -> None:
+def test_says_that_python_is_of_another_version(
+    fleet: geto.Fleet, tmp_path: Path, reuse_workers: bool
+) -> None:
     # The real one under a name that makes it believe in another version.
     other = tmp_path / "python-other"
     other.write_text(
@@ -106,7 +117,7 @@ def test_says_that_python_is_of_another_version(fleet: geto.Fleet, tmp_path: Pat
         '"import sys; sys.version_info = (3, 2, 0); exec(sys.argv[1])" "$1"\n'
     )
     other.chmod(0o755)
-    with geto.Executor(fleet, python=str(other)) as executor:
+    with geto.Executor(fleet, python=str(other), reuse_workers=reuse_workers) as executor:
         with pytest.raises(geto.RemoteError, match="has Python 3.2") as raised:
             executor.submit(int).result()
     assert raised.value.host == "one"
@@ -117,10 +128,14 @@ def test_function_that_ends_its_process_is_an_error(executor: geto.Executor) -> 
         executor.submit(os._exit, 7).result()
 
 
-def test_shutdown_cancels_what_has_not_begun(fleet: geto.Fleet, tmp_path: Path) -> None:
+def test_shutdown_cancels_what_has_not_begun(
+    fleet: geto.Fleet, tmp_path: Path, reuse_workers: bool
+) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    executor = geto.Executor(fleet, python=sys.executable, max_concurrent=1)
+    executor = geto.Executor(
+        fleet, python=sys.executable, max_concurrent=1, reuse_workers=reuse_workers
+    )
     path = str(gate)
     first = executor.submit(lambda: open(path).read())
     rest = [executor.submit(int) for _ in range(5)]

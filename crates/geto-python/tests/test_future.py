@@ -15,10 +15,20 @@ from pathlib import Path
 import pytest
 
 import geto
+from conftest import until_gone
 
 
 def task(*lines: str, **more: object) -> geto.Task:
     return geto.Task(geto.Script.from_commands("job", lines), **more)  # type: ignore[arg-type]
+
+
+def begun(fleet: geto.Fleet, *lines: str, **more: object) -> geto.TaskFuture:
+    """Submits a task, and waits until it is known here that it runs: its host knows that before."""
+    heard = threading.Event()
+    future = fleet.submit(task("echo", *lines, **more), on_stdout=lambda _: heard.set())
+    future.add_done_callback(lambda _: heard.set())
+    heard.wait()
+    return future
 
 
 def fifo(path: Path) -> str:
@@ -31,7 +41,7 @@ def test_future_of_one_that_runs_can_be_killed_and_not_cancelled(
     fleet: geto.Fleet, tmp_path: Path
 ) -> None:
     gate = fifo(tmp_path / "gate")
-    future = fleet.submit(task(f"read x <{gate}"))
+    future = begun(fleet, f"read x <{gate}")
     with open(gate, "w"):
         assert isinstance(future, concurrent.futures.Future)
         assert future.running() and not future.cancel() and not future.cancelled()
@@ -59,13 +69,15 @@ def test_context_waits_for_what_was_submitted(fleet: geto.Fleet) -> None:
     assert future.done()
 
 
-def test_map_takes_tasks_lazily_and_keeps_their_order(fleet: geto.Fleet) -> None:
+def test_map_takes_tasks_lazily_and_keeps_their_order(fleet: geto.Fleet, tmp_path: Path) -> None:
+    gate = fifo(tmp_path / "gate")
     taken = []
 
     def tasks():  # type: ignore[no-untyped-def]
         for number in range(2000):
             taken.append(number)
-            yield task("echo $1", args=[str(number)])
+            # Hosts have no room for more until results are closed.
+            yield task(f"[ $1 -lt 10 ] || read x <{gate}", "echo $1", args=[str(number)])
 
     results = fleet.map(tasks())
     assert [next(results).text for _ in range(10)] == [f"{n}\n" for n in range(10)]
@@ -279,6 +291,7 @@ def test_tasks_that_were_left_are_found_again(fleet: geto.Fleet, tmp_path: Path)
     assert out == b"before\nafter\n"
     again = fleet.detach(task("sleep 600"))
     other.kill(again)
+    until_gone(other, left.task_id)
     (known,) = other.tasks()
     assert known.outcome and known.outcome.kind == "cancelled"
     other.remove(known)

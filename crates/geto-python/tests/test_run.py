@@ -104,3 +104,25 @@ def test_errors_say_where_and_what_helps(world: Path, server: tuple[int, Path]) 
         geto.Fleet.from_config("bad.ini")
     with pytest.raises(ValueError, match="variable"):
         geto.Task(commands("true"), env={"GETO_TASK_ID": "x"}).native()
+
+
+def test_nobody_is_asked_but_who_was_named(world: Path, server: tuple[int, Path]) -> None:
+    key = server[1] / "id"
+    locked = world / "locked"
+    locked.write_bytes(key.read_bytes())
+    locked.chmod(0o600)
+    command = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", str(locked)]
+    subprocess.run(command, check=True)
+    text = (world / "geto.ini").read_text().replace(str(key), str(locked))
+    (world / "locked.ini").write_text(text)
+    task = geto.Task(commands("echo in"))
+    with pytest.raises(geto.AuthenticationError, match="no passphrase"):
+        geto.Fleet.from_config("locked.ini").run(task)
+    asked = []
+
+    def ask(question: str, echo: bool) -> str:
+        asked.append((str(locked) in question, echo))
+        return "open sesame"
+
+    assert geto.Fleet.from_config("locked.ini", ask=ask).run(task).text == "in\n"
+    assert asked == [(True, False)]

@@ -1,9 +1,9 @@
 """The engine of geto; use the package `geto`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Optional, final
 
-__all__ = ["Fleet", "Handle", "Interrupter", "Task", "close"]
+__all__ = ["Channel", "Feeder", "Fleet", "Handle", "Interrupter", "Task", "close"]
 
 _Done = Callable[[Any, Any], object]
 
@@ -19,14 +19,27 @@ class Handle:
     def kill(self) -> None: ...
 
 @final
+class Feeder:
+    def put(self, task: Task, into: Optional[str]) -> bool: ...
+    def fail(self, reason: str) -> None: ...
+    def end(self) -> None: ...
+
+@final
 class Interrupter:
     def interrupt(self) -> None: ...
+
+@final
+class Channel:
+    def write(self, bytes: bytes) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class Fleet:
     @staticmethod
     def open(
-        config: Optional[str], hosts: Optional[list[str]]
+        config: Optional[str],
+        hosts: Optional[list[str]],
+        ask: Optional[Callable[[str, bool], Optional[str]]],
     ) -> tuple[Optional[Fleet], Optional[dict[str, Any]]]: ...
     def hosts(self) -> list[dict[str, Any]]: ...
     def run(
@@ -58,13 +71,15 @@ class Fleet:
         done: _Done,
     ) -> Optional[Handle]: ...
     def remove(self, task_id: str, host: str, done: _Done) -> None: ...
+    def channel(
+        self, host: str, command: str, told: Callable[[bytes], object], done: _Done
+    ) -> Channel: ...
     def map(
         self,
-        tasks: Iterator[tuple[Task, Optional[str]]],
         *,
         overwrite: bool,
         per_host: Optional[int],
         claim: Optional[Callable[[int], bool]],
         tell: Callable[[str, int, Any], object],
         done: _Done,
-    ) -> Optional[Interrupter]: ...
+    ) -> Optional[tuple[Feeder, Interrupter]]: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from typing import Any, Optional
 
@@ -13,6 +14,30 @@ from .errors import ForkedError, GetoError, error_of
 from .results import Results, results_of
 
 _Told = tuple[Optional[int], Any, Optional[dict[str, Any]]]
+
+
+def feed(
+    feeder: _geto.Feeder,
+    orders: Iterator[tuple[_geto.Task, Optional[str]]],
+    failures: list[BaseException],
+) -> None:
+    """Gives tasks to the engine as it wants them, on a thread of their own.
+
+    An iterator may wait for whatever it likes; the end of the interpreter does not wait for that.
+    """
+
+    def run() -> None:
+        try:
+            for task, into in orders:
+                if not feeder.put(task, into):
+                    break
+        except BaseException as failure:
+            failures.append(failure)
+            feeder.fail(repr(failure))
+        finally:
+            feeder.end()
+
+    threading.Thread(target=run, name="geto-tasks", daemon=True).start()
 
 
 class Batch:
@@ -29,14 +54,18 @@ class Batch:
         self._told: queue.SimpleQueue[_Told] = queue.SimpleQueue()
         self._over = False
         self._process = os.getpid()
-        self._interrupter = fleet.map(
-            orders,
+        #: What went wrong with the iterator of tasks itself.
+        self._failure: list[BaseException] = []
+        started = fleet.map(
             overwrite=overwrite,
             per_host=per_host,
             claim=None,
             tell=self._tell,
             done=lambda value, error: self._told.put((None, value, error)),
         )
+        self._interrupter = None if started is None else started[1]
+        if started is not None:
+            feed(started[0], orders, self._failure)
 
     def _tell(self, kind: str, number: int, value: Any) -> None:
         if kind == "done":
@@ -50,6 +79,8 @@ class Batch:
                 number, results, error = self._told.get()
                 if number is None:
                     self._over = True
+                    if self._failure:
+                        raise self._failure[0]
                     if error is not None:
                         raise error_of(error)
                     return

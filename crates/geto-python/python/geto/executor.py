@@ -23,11 +23,13 @@ from typing import Any, Callable, Optional, TypeVar, Union
 import cloudpickle
 
 from . import _geto
-from .errors import GetoError, RemoteError, error_of
+from .batch import feed
+from .errors import ForkedError, GetoError, RemoteError, error_of
 from .fleet import Fleet
 from .future import fail_in_forks
 from .results import Results, results_of
 from .task import Dependency, Script, Task, Text
+from .workers import Workers
 
 T = TypeVar("T")
 
@@ -60,10 +62,16 @@ class Executor(concurrent.futures.Executor):
 
     Functions, arguments and results travel by cloudpickle, which is sent along: hosts need a Python of
     this version, called ``python`` there, and nothing else. Functions of ``modules`` are sent with
-    their code; others are imported on the host. ``initializer`` is called before each function.
-    What a function prints is written to ``sys.stdout`` and ``sys.stderr`` here; what it raises comes
-    with the traceback of its host. Large arguments are sent to a host once. ``max_concurrent`` limits how many run on each host at once, its
-    slots by default. Each call is a task of its own, in a Python of its own.
+    their code; others are imported on the host. What a function prints is written to ``sys.stdout`` and
+    ``sys.stderr`` here; what it raises comes with the traceback of its host. ``max_concurrent`` limits how
+    many run on each host at once, its slots by default.
+
+    With ``reuse_workers`` a Python on a host takes one call after another, so that what one imports is
+    there for the next, and ``initializer`` is called once in each. It is a task of its own, which holds a
+    slot from its first call to 10 s after its last. A call is made at most once: one whose worker ended
+    before it took it goes to another; one whose worker ended under it fails. Without it, and for
+    calls with arguments of 64 KiB or more, which hosts keep and are sent to each once, a call is a task
+    of its own in a Python of its own.
 
     >>> import geto, sys
     >>> with geto.Executor(geto.Fleet(hosts=["local"]), python=sys.executable) as executor:
@@ -80,6 +88,7 @@ class Executor(concurrent.futures.Executor):
         initializer: Optional[Callable[[], object]] = None,
         dependencies: Iterable[Dependency] = (),
         max_concurrent: Optional[int] = None,
+        reuse_workers: bool = True,
     ) -> None:
         self._fleet = fleet
         self._python = python
@@ -89,7 +98,9 @@ class Executor(concurrent.futures.Executor):
         self._dependencies = list(dependencies)
         self._max_concurrent = max_concurrent
         self._script = Script("geto-python", _SCRIPT.encode(), max_concurrent=max_concurrent)
-        self._preamble = _preamble()
+        self._preamble: Optional[bytes] = None
+        self._reuse_workers = reuse_workers
+        self._workers: Optional[Workers] = None
         self._place: Optional[tempfile.TemporaryDirectory[str]] = None
         self._calls: queue.SimpleQueue[Optional[tuple[_Call, bytes, list[Dependency]]]] = (
             queue.SimpleQueue()
@@ -104,41 +115,81 @@ class Executor(concurrent.futures.Executor):
 
     @property
     def fleet(self) -> Fleet:
-        """The fleet whose hosts run the functions."""
+        """The fleet whose hosts run the functions.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> geto.Executor(fleet).fleet is fleet
+        True
+        """
         return self._fleet
 
     def submit(
         self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
     ) -> concurrent.futures.Future[T]:
-        """Calls a function on one of the hosts, and returns its future."""
+        """Calls a function on one of the hosts, and returns its future.
+
+        >>> import geto, sys
+        >>> with geto.Executor(geto.Fleet(hosts=["local"]), python=sys.executable) as executor:
+        ...     executor.submit(lambda name: f"hello {name}", "world").result()
+        'hello world'
+        """
+        if self._process != os.getpid():
+            raise ForkedError()
         future: _Call = _Call()
         with self._lock:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             try:
-                call = self._call(fn, args, kwargs)
+                call, large = self._call(fn, args, kwargs)
             except Exception as error:
                 future.set_exception(error)
                 return future
+            _living.add(self)
+            if self._reuse_workers and not large:
+                if self._workers is None:
+                    self._workers = Workers(
+                        self._fleet._native, self._worker, self._settle, self._explain
+                    )
+                self._workers.submit(future, call)
+                return future
+            if self._workers is not None:
+                self._workers.rest()
             if not self._started:
                 self._start()
-            self._calls.put((future, *call))
+            self._calls.put((future, self._input(call), large))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more functions, and waits for those that were given unless told not to."""
+        """Takes no more functions, and waits for those that were given unless told not to.
+
+        >>> import geto, sys
+        >>> executor = geto.Executor(geto.Fleet(hosts=["local"]), python=sys.executable)
+        >>> future = executor.submit(pow, 2, 3)
+        >>> executor.shutdown()
+        >>> future.done()
+        True
+        """
         with self._lock:
             if not self._shut:
                 self._shut = True
                 self._calls.put(None)
+                if self._workers is not None:
+                    self._workers.close()
         if cancel_futures:
             for future in list(self._futures.values()):
                 future.cancel()
                 future.settle()
             self._cancel_queued()
-        # In a child of a fork they are the parent's, and nobody would say that they are over.
-        if wait and self._started and self._process == os.getpid():
+            if self._workers is not None:
+                self._workers.cancel()
+        if not wait or self._process != os.getpid():
+            # In a child of a fork they are the parent's, and nobody would say that they are over.
+            return
+        if self._started:
             self._over.wait()
+        if self._workers is not None:
+            self._workers.over.wait()
 
     def _cancel_queued(self) -> None:
         while True:
@@ -152,8 +203,7 @@ class Executor(concurrent.futures.Executor):
         self._calls.put(None)
 
     def _start(self) -> None:
-        self._fleet._native.map(
-            self._orders(),
+        started = self._fleet._native.map(
             overwrite=False,
             per_host=self._max_concurrent,
             claim=self._claim,
@@ -161,12 +211,13 @@ class Executor(concurrent.futures.Executor):
             done=self._done,
         )
         self._started = True
-        _living.add(self)
+        if started is not None:
+            feed(started[0], self._orders(), [])
 
     def _call(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[bytes, list[Dependency]]:
-        """Returns a call's input, and its large arguments, which hosts keep as dependencies."""
+        """Returns a call as it is sent, and its large arguments, which hosts keep as dependencies."""
         places: list[Any] = list(args)
         large: list[Dependency] = []
         stored: list[tuple[Union[int, str], str]] = []
@@ -187,11 +238,25 @@ class Executor(concurrent.futures.Executor):
                         places[key] = None
                     else:
                         kwargs[key] = None
-                call = (self._initializer, fn, places, kwargs, stored)
-                return self._preamble + cloudpickle.dumps(call), large
+                if self._preamble is None:
+                    initializer = cloudpickle.dumps(self._initializer)
+                    self._preamble = _preamble() + b"%d\n" % len(initializer) + initializer
+                return cloudpickle.dumps((fn, places, kwargs, stored)), large
             finally:
                 for module in added:
                     cloudpickle.unregister_pickle_by_value(module)
+
+    def _input(self, call: bytes) -> bytes:
+        """What a Python reads: all that it needs, and a call, or none to wait for one after another."""
+        assert self._preamble is not None
+        return self._preamble + call
+
+    def _worker(self) -> _geto.Task:
+        """Makes the task of a worker."""
+        task = _CallTask(
+            self._script, [self._python], self._dependencies, self._env, self._input(b"")
+        )
+        return task.native()
 
     def _store(self, pickled: bytes) -> Path:
         if self._place is None:
@@ -250,33 +315,53 @@ class Executor(concurrent.futures.Executor):
             (sys.stdout if kind == "stdout" else sys.stderr).write(text)
 
     def _answer(self, future: _Call, results: Results) -> None:
-        host = results.host
         file = None if results.files is None else results.files / "geto-result"
         if file is None or not file.exists():
-            tail = results.stderr[-2000:].decode(errors="replace").strip()
-            text = f"the function left no answer on host `{host}`: it {results.outcome.text}"
-            raise RemoteError(f"{text}\n{tail}" if tail else text, host=host)
+            raise self._explain(results)
         kind, _, value = file.read_bytes().partition(b"\n")
+        if kind not in (b"value", b"error"):
+            raise self._explain(results)
         shutil.rmtree(results.directory, ignore_errors=True)
+        self._settle(future, kind, value, results.host)
+
+    def _settle(self, future: _Call, kind: bytes, value: bytes, host: str) -> None:
+        """Tells what a function came to."""
+        try:
+            told = cloudpickle.loads(value)
+        except Exception as failure:
+            future.fail(failure)
+            return
+        if kind.startswith(b"v"):
+            future.set_result(told)
+            return
+        error, trace = told
+        error.__cause__ = RemoteTraceback(trace)
+        future.fail(error)
+
+    def _explain(self, results: Results) -> RemoteError:
+        """Says why there is no answer."""
+        host = results.host
+        file = None if results.files is None else results.files / "geto-result"
+        kind, _, value = (
+            file.read_bytes() if file is not None and file.exists() else b""
+        ).partition(b"\n")
         if kind == b"missing":
-            raise RemoteError(
+            return RemoteError(
                 f"there is no `{self._python}` on host `{host}`",
                 host=host,
                 hint="install Python there, or say where it is: Executor(python=...)",
             )
         if kind == b"version":
             own = ".".join(map(str, sys.version_info[:2]))
-            raise RemoteError(
+            return RemoteError(
                 f"host `{host}` has Python {value.decode()}, and this is Python {own}:"
                 " functions can't travel between them",
                 host=host,
                 hint=f"name a Python {own} of the host: Executor(python='python{own}')",
             )
-        if kind == b"error":
-            error, trace = cloudpickle.loads(value)
-            error.__cause__ = RemoteTraceback(trace)
-            raise error
-        future.set_result(cloudpickle.loads(value))
+        tail = results.stderr[-2000:].decode(errors="replace").strip()
+        text = f"the function left no answer on host `{host}`: it {results.outcome.text}"
+        return RemoteError(f"{text}\n{tail}" if tail else text, host=host)
 
     def _done(self, value: Any, error: Optional[dict[str, Any]]) -> None:
         failure = GetoError("the executor has ended") if error is None else error_of(error)
@@ -316,7 +401,7 @@ class _Call(concurrent.futures.Future[Any]):
 
 
 class _CallTask(Task):
-    """A task whose input is a call, and which brings nothing home but the answer."""
+    """A task whose input is a call, or that is a worker; it brings nothing home but the answer."""
 
     def __init__(
         self,
@@ -329,11 +414,11 @@ class _CallTask(Task):
         super().__init__(script, args, dependencies, env, stdin=payload)
 
     def native(self, bring: Union[None, Iterable[str]] = None) -> _geto.Task:
-        return super().native(["geto-result"])
+        return super().native(["geto-result", "geto-taken"])
 
 
 def _preamble() -> bytes:
-    """All of a call's input but the call: the worker, the version, and cloudpickle."""
+    """What a Python reads first: the worker, the version, and cloudpickle."""
     worker = Path(__file__).with_name("_worker.py").read_bytes()
     place = Path(cloudpickle.__file__).parent
     packed = io.BytesIO()

@@ -20,6 +20,9 @@ from .future import Promise, TaskFuture
 from .results import Outcome, Results, outcome_of, results_of
 from .task import PathLike, Task
 
+#: Answers a question: a password, a passphrase, or whether a host key is right. It is given the question,
+#: and whether the answer may be seen while it is typed; it returns ``None`` when it knows no answer.
+Ask = Callable[[str, bool], Optional[str]]
 #: Takes output as it comes.
 Listener = Callable[[bytes], object]
 T = TypeVar("T")
@@ -27,7 +30,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Host:
-    """A host of a fleet."""
+    """A host of a fleet.
+
+    >>> import geto
+    >>> (host,) = geto.Fleet(hosts=["local"]).hosts
+    >>> host.name, host.slots, host.tags
+    ('local', None, ())
+    """
 
     #: The name that it is called by.
     name: str
@@ -47,7 +56,16 @@ class Host:
 
 @dataclass(frozen=True)
 class Detached:
-    """A task that was started and left to its host."""
+    """A task that was started and left to its host.
+
+    >>> import geto
+    >>> fleet = geto.Fleet(hosts=["local"])
+    >>> left = fleet.detach(geto.Task(geto.Script.from_argv(["true"])))
+    >>> left.host, left.directory.endswith(f"/tasks/{left.task_id}/dir")
+    ('local', True)
+    >>> fleet.attach(left).exit_code
+    0
+    """
 
     #: The id of the task's instance.
     task_id: str
@@ -59,7 +77,17 @@ class Detached:
 
 @dataclass(frozen=True)
 class HostTask:
-    """A task that lives on a host: it runs there, waits, or has ended and left its results."""
+    """A task that lives on a host: it runs there, waits, or has ended and left its results.
+
+    >>> import geto
+    >>> fleet = geto.Fleet(hosts=["local"])
+    >>> left = fleet.detach(geto.Task(geto.Script.from_commands("wait", ["sleep 600"])))
+    >>> (task,) = [task for task in fleet.tasks() if task.task_id == left.task_id]
+    >>> task.script, task.host, task.state, task.outcome
+    ('wait', 'local', 'running', None)
+    >>> fleet.kill(task)
+    >>> fleet.remove(task)
+    """
 
     #: The id of the task's instance.
     task_id: str
@@ -91,6 +119,10 @@ class Fleet:
     aliases of ssh_config, ``user@address:port``, or ``local``. Connections are kept until the fleet
     is gone. As a context manager it waits at the end for what was submitted.
 
+    Nobody is asked for passwords and passphrases, unless by ``ask``: a login that needs one fails, and says
+    so. It is called from a thread of the engine, for one question at a time:
+    ``ask=lambda question, echo: getpass.getpass(question)``.
+
     >>> import geto
     >>> with geto.Fleet(hosts=["local"]) as fleet:
     ...     print([host.name for host in fleet.hosts])
@@ -98,29 +130,44 @@ class Fleet:
     """
 
     def __init__(
-        self, hosts: Optional[Iterable[str]] = None, *, config: Optional[PathLike] = None
+        self,
+        hosts: Optional[Iterable[str]] = None,
+        *,
+        config: Optional[PathLike] = None,
+        ask: Optional[Ask] = None,
     ) -> None:
         if isinstance(hosts, str):
             hosts = [hosts]
         words = None if hosts is None else list(hosts)
         path = None if config is None else os.fspath(config)
-        native, error = _geto.Fleet.open(path, words)
+        native, error = _geto.Fleet.open(path, words, ask)
         if native is None:
             raise error_of(error or {})
         self._native = native
         self._submitted: weakref.WeakSet[TaskFuture] = weakref.WeakSet()
 
     @classmethod
-    def from_config(cls, path: PathLike) -> Fleet:
-        """Reads a geto.ini.
+    def from_config(cls, path: PathLike, *, ask: Optional[Ask] = None) -> Fleet:
+        """Reads a geto.ini; ``ask`` as above.
 
         Raises :class:`UsageError` that names file, line, section and key.
+
+        >>> import geto, pathlib
+        >>> path = pathlib.Path("lab.ini")
+        >>> _ = path.write_text("[hosts]\\nserver1=10.0.0.10\\nserver2=10.0.0.11\\n")
+        >>> [host.name for host in geto.Fleet.from_config(path).hosts]
+        ['server1', 'server2']
         """
-        return cls(config=path)
+        return cls(config=path, ask=ask)
 
     @property
     def hosts(self) -> list[Host]:
-        """The hosts, in the order of the configuration."""
+        """The hosts, in the order of the configuration.
+
+        >>> import geto
+        >>> [host.address for host in geto.Fleet(hosts=["athos@10.0.0.10:2222"]).hosts]
+        ['10.0.0.10']
+        """
         return [Host(**{**host, "tags": tuple(host["tags"])}) for host in self._native.hosts()]
 
     def submit(
@@ -140,6 +187,13 @@ class Fleet:
         files go to ``into``; ``bring`` are patterns of those that come home, all by default.
         ``on_stdout`` and ``on_stderr`` are called with its output as it comes, from a thread of the
         engine, and hold it up while they run.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> script = geto.Script.from_commands("double", ["echo $(($1 * 2))"])
+        >>> futures = [fleet.submit(geto.Task(script, args=[str(n)])) for n in range(3)]
+        >>> [int(future.result().text) for future in futures]
+        [0, 2, 4]
         """
         future = TaskFuture(results_of)
         listeners = {"stdout": on_stdout, "stderr": on_stderr}
@@ -403,6 +457,14 @@ class Fleet:
         """Lists the tasks of the login user on a host, or on all; from whatever origin they came.
 
         The first host that does not answer is raised.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> left = fleet.detach(geto.Task(geto.Script.from_argv(["true"])))
+        >>> left.task_id in [task.task_id for task in fleet.tasks()]
+        True
+        >>> fleet.attach(left).exit_code
+        0
         """
         names = [host] if host is not None else [host.name for host in self.hosts]
         promises = []
@@ -428,6 +490,12 @@ class Fleet:
         """Follows a task that was started before to its end, and brings its results home.
 
         It is then removed from its host, unless ``keep`` is said. Ctrl-C leaves it running.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> left = fleet.detach(geto.Task(geto.Script.from_commands("job", ["echo done"])))
+        >>> fleet.attach(left.task_id).text
+        'done\\n'
         """
         results: Results = self._attach(
             task, host, into, on_stdout, on_stderr, keep=keep, so_far=False
@@ -442,18 +510,46 @@ class Fleet:
         bring: Optional[Iterable[str]] = None,
         overwrite: bool = False,
     ) -> Results:
-        """Brings home what there is of a task, also while it runs. It stays on its host."""
+        """Brings home what there is of a task, also while it runs. It stays on its host.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> left = fleet.detach(geto.Task(geto.Script.from_commands("job", ["sleep 600"])))
+        >>> fleet.fetch(left).outcome.kind
+        'running'
+        >>> fleet.kill(left)
+        >>> fleet.fetch(left).outcome.kind
+        'cancelled'
+        >>> fleet.remove(left)
+        """
         results: Results = self._attach(
             task, host, into, None, None, keep=True, so_far=True, bring=bring, overwrite=overwrite
         )
         return results
 
     def kill(self, task: Known, host: Optional[str] = None) -> None:
-        """Ends a task that was started before, and waits until it has ended."""
+        """Ends a task that was started before, and waits until it has ended.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> left = fleet.detach(geto.Task(geto.Script.from_commands("job", ["sleep 600"])))
+        >>> fleet.kill(left)
+        >>> fleet.attach(left).outcome.text
+        'cancelled'
+        """
         self._attach(task, host, None, None, None, keep=True, so_far=False, kill=True)
 
     def remove(self, task: Known, host: Optional[str] = None) -> None:
-        """Removes a task that does not run from its host, with its results there."""
+        """Removes a task that does not run from its host, with its results there.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> left = fleet.detach(geto.Task(geto.Script.from_argv(["true"])))
+        >>> _ = fleet.attach(left, keep=True)
+        >>> fleet.remove(left)
+        >>> left.task_id in [task.task_id for task in fleet.tasks()]
+        False
+        """
         task_id, name = self._find(task, host)
         promise: Promise[None] = Promise(lambda told: None)
         self._native.remove(task_id, name, promise.told)

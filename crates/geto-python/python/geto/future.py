@@ -64,7 +64,17 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
             handle.kill()
 
     def kill(self) -> None:
-        """Ends the task and all its processes on its host: TERM, then KILL after 10 s."""
+        """Ends the task and all its processes on its host: TERM, then KILL after 10 s.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> future = fleet.submit(geto.Task(geto.Script.from_commands("job", ["sleep 600"])))
+        >>> while future.host is None:
+        ...     pass
+        >>> future.kill()
+        >>> future.result().outcome.kind
+        'cancelled'
+        """
         self._killed = True
         if self._handle is not None:
             self._handle.kill()
@@ -73,6 +83,13 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
         """Cancels a task that has not begun; False for one that runs or has ended.
 
         A task that its host lets in at this very moment is ended there at once.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> future = fleet.submit(geto.Task(geto.Script.from_argv(["true"])))
+        >>> _ = future.result()
+        >>> future.cancel()
+        False
         """
         cancelled = super().cancel()
         if cancelled:
@@ -80,7 +97,13 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
         return cancelled
 
     def wait(self) -> T:
-        """Waits for the result; Ctrl-C ends the task, and is raised when it has ended."""
+        """Waits for the result; Ctrl-C ends the task, and is raised when it has ended.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> fleet.submit(geto.Task(geto.Script.from_argv(["echo", "hi"]))).wait().text
+        'hi\\n'
+        """
         try:
             return self.result()
         except KeyboardInterrupt:
@@ -106,12 +129,27 @@ class TaskFuture(Promise[Results]):
 
     @property
     def task_id(self) -> Optional[str]:
-        """The id of the task's instance."""
+        """The id of the task's instance.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> future = fleet.submit(geto.Task(geto.Script.from_argv(["true"])))
+        >>> future.task_id == future.result().task_id
+        True
+        """
         return None if self._handle is None else self._handle.task_id
 
     @property
     def host(self) -> Optional[str]:
-        """The name of its host, once its script has been started."""
+        """The name of its host, once its script has been started.
+
+        >>> import geto
+        >>> fleet = geto.Fleet(hosts=["local"])
+        >>> future = fleet.submit(geto.Task(geto.Script.from_argv(["true"])))
+        >>> _ = future.result()
+        >>> future.host
+        'local'
+        """
         return self._host
 
     def started(self, host: str) -> None:

@@ -12,7 +12,14 @@ from .errors import TaskFailed
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended."""
+    """How a task ended.
+
+    >>> import geto
+    >>> task = geto.Task(geto.Script.from_commands("job", ["kill -9 $$"]))
+    >>> outcome = geto.Fleet(hosts=["local"]).run(task).outcome
+    >>> outcome.kind, outcome.text, outcome.exit_code, outcome.returncode
+    ('signalled', 'ended by signal 9', 137, -9)
+    """
 
     #: ``exited``, ``signalled``, ``timed-out``, ``cancelled``, ``lost`` or ``running``.
     kind: str
@@ -25,7 +32,13 @@ class Outcome:
 
     @property
     def success(self) -> bool:
-        """Whether the script ended by itself with exit code 0."""
+        """Whether the script ended by itself with exit code 0.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_argv(["false"]))
+        >>> geto.Fleet(hosts=["local"]).run(task).outcome.success
+        False
+        """
         return self.kind == "exited" and self.returncode == 0
 
 
@@ -63,33 +76,68 @@ class Results:
 
     @property
     def stdout(self) -> bytes:
-        """What the script wrote to its standard output."""
+        """What the script wrote to its standard output.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_argv(["echo", "hi"]))
+        >>> geto.Fleet(hosts=["local"]).run(task).stdout
+        b'hi\\n'
+        """
         return (self.directory / "stdout").read_bytes()
 
     @property
     def stderr(self) -> bytes:
-        """What it wrote to its standard error."""
+        """What it wrote to its standard error.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_commands("job", ["echo hi >&2"]))
+        >>> geto.Fleet(hosts=["local"]).run(task).stderr
+        b'hi\\n'
+        """
         return (self.directory / "stderr").read_bytes()
 
     @property
     def text(self) -> str:
-        """Its standard output as UTF-8; what is none becomes U+FFFD."""
+        """Its standard output as UTF-8; what is none becomes U+FFFD.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_argv(["printf", "a\\\\377"]))
+        >>> ascii(geto.Fleet(hosts=["local"]).run(task).text)
+        "'a\\\\ufffd'"
+        """
         return self.stdout.decode(errors="replace")
 
     @property
     def exit_code(self) -> int:
-        """The exit code that ``geto run`` would end with: 124 for a timeout, 128+n for a signal."""
+        """The exit code that ``geto run`` would end with: 124 for a timeout, 128+n for a signal.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_commands("job", ["sleep 600"]), timeout=1)
+        >>> geto.Fleet(hosts=["local"]).run(task).exit_code
+        124
+        """
         return self.outcome.exit_code
 
     @property
     def returncode(self) -> Optional[int]:
-        """As in :mod:`subprocess`; ``None`` if the script did not end by itself or by a signal."""
+        """As in :mod:`subprocess`; ``None`` if the script did not end by itself or by a signal.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_commands("job", ["exit 3"]))
+        >>> geto.Fleet(hosts=["local"]).run(task).returncode
+        3
+        """
         return self.outcome.returncode
 
     def check(self) -> Results:
         """Returns itself when the script succeeded.
 
         Raises :class:`TaskFailed` otherwise.
+
+        >>> import geto
+        >>> task = geto.Task(geto.Script.from_argv(["echo", "hi"]))
+        >>> geto.Fleet(hosts=["local"]).run(task).check().text
+        'hi\\n'
         """
         if not self.outcome.success:
             raise TaskFailed(self)

@@ -44,7 +44,12 @@ class Script:
     def from_commands(
         cls, name: str, lines: Iterable[Text], max_concurrent: Optional[int] = None
     ) -> Script:
-        """Makes a script of lines."""
+        """Makes a script of lines.
+
+        >>> import geto
+        >>> geto.Script.from_commands("job", ["#!/bin/bash", "sleep 15"]).text
+        b'#!/bin/bash\\nsleep 15\\n'
+        """
         text = b"".join(os.fsencode(line) + b"\n" for line in lines)
         return cls(name, text, max_concurrent=max_concurrent)
 
@@ -52,7 +57,12 @@ class Script:
     def from_path(
         cls, path: PathLike, name: Optional[str] = None, max_concurrent: Optional[int] = None
     ) -> Script:
-        """Makes a script of a file; its name is that of the file without suffix."""
+        """Makes a script of a file; its name is that of the file without suffix.
+
+        >>> import geto
+        >>> geto.Script.from_path("jobs/train.py").name
+        'train'
+        """
         path = Path(path)
         return cls(name or path.stem, None, path, max_concurrent=max_concurrent)
 
@@ -60,13 +70,24 @@ class Script:
     def from_argv(
         cls, argv: Iterable[Text], name: Optional[str] = None, max_concurrent: Optional[int] = None
     ) -> Script:
-        """Makes a script that executes a command of the host as it stands, without a shell."""
+        """Makes a script that executes a command of the host as it stands, without a shell.
+
+        >>> import geto
+        >>> script = geto.Script.from_argv(["echo", "$HOME"])
+        >>> geto.Fleet(hosts=["local"]).run(geto.Task(script)).text
+        '$HOME\\n'
+        """
         words = [os.fsencode(word) for word in argv]
         name = name or (os.path.basename(os.fsdecode(words[0])) if words else "")
         return cls(name, None, None, words, max_concurrent)
 
     def command(self, line: Text) -> Script:
-        """Returns the script with one more line."""
+        """Returns the script with one more line.
+
+        >>> import geto
+        >>> geto.Script("job").command("cd DEPS/data").command("ls").text
+        b'cd DEPS/data\\nls\\n'
+        """
         text = (self.text or b"") + os.fsencode(line) + b"\n"
         return Script(self.name, text, max_concurrent=self.max_concurrent)
 
@@ -107,7 +128,16 @@ class Task:
     stdin: Optional[Text] = field(default=None, repr=False)
 
     def native(self, bring: Optional[Iterable[str]] = None) -> _geto.Task:
-        """Makes a task of the engine; ``bring`` are patterns of files that come home."""
+        """Makes a task of the engine; ``bring`` are patterns of files that come home.
+
+        It is what checks a task.
+
+        >>> import geto
+        >>> geto.Task(geto.Script("job"), env={"A-B": "x"}).native()
+        Traceback (most recent call last):
+            ...
+        ValueError: `A-B` is no name for a variable: it takes letters, digits and `_`, not a digit first
+        """
         return _geto.Task(_Parts(self, bring))
 
 

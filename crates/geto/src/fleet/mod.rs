@@ -163,8 +163,15 @@ impl Fleet {
         &self.pool
     }
 
-    /// Returns a way to `host`: the fleet's connection to it, made if there is none that lives.
-    pub(crate) async fn connect(&self, host: &Host) -> Result<Arc<dyn Transport>, Error> {
+    /// Returns a way to `host`: the fleet's connection to it, made if there is none that lives. Tasks need
+    /// none of it; it is for what is done beside them.
+    ///
+    /// # Errors
+    /// When the host can't be reached or logged into.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped leaves the login to others who wait for it, if there are any.
+    pub async fn connect(&self, host: &Host) -> Result<Arc<dyn Transport>, Error> {
         self.pool.connect(host, &self.connect_options).await
     }
 
