@@ -68,6 +68,8 @@ pub(super) struct Progress {
     pub(super) sessions: u32,
     /// How often the task was sent.
     pub(super) sends: u32,
+    /// How often the host gave it back: nothing was started.
+    pub(super) returns: u32,
     /// The last word of the request may have reached the host: it may have started the task.
     pub(super) sent: bool,
     pub(super) started: Option<SystemTime>,
@@ -249,6 +251,11 @@ impl Execution<'_> {
                     (self.follow)(Event::Warning(format!("{noise} on host `{}`", self.host.name)));
                 }
                 (Said::Missing, _) => {
+                    self.progress.returns += 1;
+                    // As long as no other request may still be on its way.
+                    if self.progress.returns == self.progress.sends {
+                        self.progress.sent = false;
+                    }
                     self.forget_trees(link).await;
                     return Ok(Turn::Go(Step::Send { spooled: 0 }));
                 }

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use geto::transport::Transport;
-use geto::{Dependency, Fleet, Results, Script, Task};
+use async_trait::async_trait;
+use geto::transport::{Channel, Transport};
+use geto::{Dependency, Error, ErrorKind, Fleet, Results, Script, Task};
 use geto_testkit::{Cut, Direction, Machine, Sshd, system_shells};
+use tokio::sync::watch;
 
+use crate::by_hand::Session;
 use crate::support::{Place, below, runtime, under_each_shell};
 use crate::world::World;
 
@@ -204,6 +207,48 @@ fn a_task_that_finds_its_tree_gone_gets_it_again() {
         place.fleet().evict_cache(&place.host).await.unwrap();
         let again = run(&fleet, &task(&root), &place, &way).await;
         assert_eq!(again.stdout().unwrap(), look(place.dir.path()), "{}", shell.name);
+    });
+}
+
+/// Counts the channels that are opened.
+#[derive(Debug)]
+struct Counted(Arc<dyn Transport>, watch::Sender<usize>);
+
+#[async_trait]
+impl Transport for Counted {
+    async fn open(&self, command: &str) -> Result<Channel, Error> {
+        self.1.send_modify(|count| *count += 1);
+        self.0.open(command).await
+    }
+}
+
+/// The host gave it back before anything was started.
+#[test]
+fn a_task_whose_tree_comes_again_can_be_interrupted() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        let fleet = place.fleet();
+        run(&fleet, &task(&root), &place, &way).await;
+        let work = place.dir.path().join("work");
+        let digest = below(&work, "cache")[0].file_name().unwrap().to_owned();
+        place.fleet().evict_cache(&place.host).await.unwrap();
+        // Somebody brings it, and takes his time.
+        let mut other = Session::to_fill(&[], &shell, &work);
+        other.say(&format!("hold {} token\n", digest.display()));
+        assert!(other.wait_for("held").starts_with("fill "));
+        let (count, mut opened) = watch::channel(0);
+        let (again, way) = (task(&root), Arc::new(Counted(Arc::clone(&way), count)));
+        let run = fleet.run_on_host(&again, &place.host.name).over(way);
+        let canceller = run.canceller();
+        let cancel = async {
+            // One finds it gone, and one comes after that.
+            opened.wait_for(|&count| count == 2).await.unwrap();
+            canceller.cancel();
+        };
+        let error = tokio::join!(run.into_future(), cancel).0.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{}: {error:?}", shell.name);
+        other.kill();
     });
 }
 
