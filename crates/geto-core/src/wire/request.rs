@@ -106,6 +106,8 @@ pub struct RunRequest<'a> {
     pub tag: Option<&'a str>,
     /// Whether its origin leaves once it has started.
     pub detached: bool,
+    /// Whether an earlier session of the same run may still be there, with a ticket.
+    pub again: bool,
 }
 
 /// A tree of the host's that a task needs.
@@ -162,6 +164,9 @@ impl RunRequest<'_> {
         }
         if self.detached {
             say("detach", b"yes");
+        }
+        if self.again {
+            say("again", b"yes");
         }
         say("origin", self.origin.as_bytes());
         say("since", self.now.to_string().as_bytes());
@@ -321,8 +326,9 @@ mod tests {
             lease: Some(70),
             tag: Some("t"),
             detached: true,
+            again: true,
         };
-        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 tree=copy/d1/data detach=yes origin=me@here since=1000 lease=70 tag=t bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
+        insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 tree=copy/d1/data detach=yes again=yes origin=me@here since=1000 lease=70 tag=t bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }
 
     #[test]

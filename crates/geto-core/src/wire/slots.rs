@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::request;
-use crate::{Host, Task};
+use crate::{Host, Task, TaskId};
 
 /// How long a task waits for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,9 +29,19 @@ pub struct SlotRequest<'a> {
 }
 
 impl SlotRequest<'_> {
-    /// Writes a request of this name: `status`, or `ticket`.
-    pub fn line(&self, name: &str) -> Vec<u8> {
+    /// Writes a request `status`: how much of the host is used.
+    pub fn status(&self) -> Vec<u8> {
+        self.line("status", None)
+    }
+
+    /// Writes a request `ticket` for a task that is about to be sent.
+    pub fn ticket(&self, id: TaskId) -> Vec<u8> {
+        self.line("ticket", Some(id))
+    }
+
+    fn line(&self, name: &str, id: Option<TaskId>) -> Vec<u8> {
         let mut words = vec![name.as_bytes().to_vec()];
+        words.extend(id.map(|id| format!("id={id}").into_bytes()));
         words.push([b"name=", self.task.script.name().as_bytes()].concat());
         words.extend(self.words());
         request(&words)
@@ -230,8 +240,9 @@ mod tests {
         host.max_load_percent = Some(150);
         let task = Task::new(Script::from_commands("a b", [":"]).max_concurrent(3)).gpus(2);
         let patience = Patience::AtMost(Duration::from_secs(5));
-        let line = SlotRequest { host: &host, task: &task, patience }.line("ticket");
-        insta::assert_snapshot!(String::from_utf8(line).unwrap(), @"ticket '''name=a b' slots=1 lock=/var/tmp/geto_lock gpus=2 max=3 load=150 have=8 patience=5");
+        let line = SlotRequest { host: &host, task: &task, patience };
+        let line = line.ticket("0000-0000-0000-0001".parse().unwrap());
+        insta::assert_snapshot!(String::from_utf8(line).unwrap(), @"ticket id=0000-0000-0000-0001 '''name=a b' slots=1 lock=/var/tmp/geto_lock gpus=2 max=3 load=150 have=8 patience=5");
     }
 
     #[test]

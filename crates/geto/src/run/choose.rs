@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use geto_core::select::{Pick, rank};
 use geto_core::wire::{Busy, Patience, SlotRequest};
-use geto_core::{Host, Task};
+use geto_core::{Host, Task, TaskId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -26,6 +26,7 @@ const SILENT: Duration = Duration::from_secs(1);
 pub(super) struct Choice<'a> {
     pub(super) fleet: &'a Fleet,
     pub(super) task: &'a Task,
+    pub(super) id: TaskId,
     pub(super) patience: Patience,
 }
 
@@ -130,7 +131,7 @@ impl Choice<'_> {
     }
 
     fn question(&self, host: &Host) -> Vec<u8> {
-        SlotRequest { host, task: self.task, patience: self.patience }.line("status")
+        SlotRequest { host, task: self.task, patience: self.patience }.status()
     }
 
     async fn ask_at_once(
@@ -182,7 +183,7 @@ impl Choice<'_> {
             }
             let request =
                 SlotRequest { host: &candidate.host, task: self.task, patience: self.patience };
-            candidate.session.send(request.line("ticket")).await;
+            candidate.session.send(request.ticket(self.id)).await;
             match candidate.ticket().await {
                 Ok(Ticket::LetIn { slots, gpus }) => {
                     follow(Event::Slot { slots, gpus });

@@ -350,7 +350,8 @@ impl Execution<'_> {
         self.progress.sends += 1;
         let attempt = format!("{:016x}", random()?);
         let batch = self.batch.as_ref();
-        order.request(session, self.host, self.id, &attempt, spooled, batch).await;
+        let again = self.progress.sessions > 1;
+        order.request(session, self.host, self.id, &attempt, spooled, again, batch).await;
         let upload = order.upload(session, self.host, spooled);
         self.hear(session, Some(upload), link).await
     }

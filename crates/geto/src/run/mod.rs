@@ -293,7 +293,8 @@ impl Run<'_> {
         };
         let transport = self.transport.take();
         let is_own = self.is_own_transport;
-        let choice = Choice { fleet: self.fleet, task: self.task, patience: self.patience };
+        let Self { fleet, task, id, patience, .. } = self;
+        let choice = Choice { fleet, task, id, patience };
         let chosen = tokio::select! {
             chosen = choice.make(hosts, pick, transport, &mut follow) => chosen?,
             () = execute::cancelled(&mut cancel) => {

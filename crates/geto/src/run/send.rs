@@ -29,7 +29,8 @@ pub(super) struct Order<'a> {
 
 impl Order<'_> {
     /// Queues all of the request but what [`upload`](Self::upload) sends. `attempt` is another one for
-    /// each session, so that a request that comes late is told from its repetition.
+    /// each session, so that a request that comes late is told from its repetition. `again` says that
+    /// there was another session before.
     pub(super) async fn request(
         &self,
         session: &mut Session,
@@ -37,6 +38,7 @@ impl Order<'_> {
         id: TaskId,
         attempt: &str,
         spooled: u64,
+        again: bool,
         batch: Option<&Batch>,
     ) {
         session.request(["work", &host.remote_work_path]).await;
@@ -58,6 +60,7 @@ impl Order<'_> {
             lease: batch.and_then(|batch| session.host_clock_after(batch.lease)),
             tag: batch.and_then(|batch| batch.tag.as_deref()),
             detached: self.detached,
+            again,
         };
         session.writer().send(request.line()).await;
     }

@@ -1,10 +1,11 @@
 //! Links that break while a task is on its way: it is run once, and nothing of it is lost.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use geto::{ErrorKind, Event, Outcome, Script, Task};
+use geto::{ErrorKind, Event, Fleet, Host, Outcome, Script, Task};
 use geto_testkit::{Cut, Direction, Dropbear, Machine, Server, Sshd};
 use tokio::sync::Notify;
 
@@ -331,4 +332,29 @@ fn dependencies_are_sent_anew_to_a_host_that_was_restarted() {
     assert_eq!(broken, 1);
     assert_eq!(result.unwrap().stdout().unwrap(), text);
     world.check_once();
+}
+
+/// The link falls silent after the host has let the task in and before it is sent: the host, which hears
+/// nothing of that for hours, counts the slot for that session until the run comes with another.
+#[test]
+fn a_run_does_not_wait_for_the_slot_of_its_own_dead_session() {
+    let mut world = World::new();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut down = Host::new("down");
+    down.ssh_config_path = Some(world.server.ssh_config_via(unused));
+    world.place.host.slots = Some(1);
+    let hosts = [world.place.host.clone(), down];
+    let options = world.fleet.connect_options().clone();
+    world.fleet =
+        Fleet::new(hosts, world.place.dir.path().join("results")).with_connect_options(options);
+    let task = world.task("echo here");
+    let run = world.fleet.run_on_balanced_host(&task).follow(|event| match event {
+        Event::Slot { .. } => world.proxy.cut(Cut::Stall),
+        Event::Waiting { busy, .. } => panic!("waits for itself: {busy:?}"),
+        _ => {}
+    });
+    let results = runtime().block_on(run.into_future()).unwrap();
+    assert_eq!(results.stdout().unwrap(), b"here\n");
+    world.check_once();
+    world.end();
 }

@@ -11,7 +11,7 @@
 # read_ticket FILE: sets g_t_*; false when it is none. It may be any user's: nothing in it is
 # trusted to be what it should.
 read_ticket() {
-  g_t_state=waiting g_t_held='' g_t_held_gpus=''
+  g_t_state=waiting g_t_held='' g_t_held_gpus='' g_t_task=''
   [ -f "$1" ] && [ ! -L "$1" ] || return
   g_lines=0
   {
@@ -22,6 +22,7 @@ read_ticket() {
       case $g_rest in
         held) g_t_state=held g_t_held=$g_more g_t_held_gpus=$g_last ;;
         holders) g_t_pids="$g_more $g_last" ;;
+        task) g_t_task=$g_more ;;
         released) g_t_state=released ;;
       esac
     done
@@ -272,7 +273,7 @@ hold_ticket() {
 wait_for_slot() {
   began "$g_supervisor"
   g_self=$g_supervisor:$g_began
-  if ! take_mutex || ! draw_ticket; then
+  if ! take_mutex || ! { [ -z "$g_again" ] || drop_earlier; } || ! draw_ticket; then
     leave_mutex
     echo "error lock $g_lock: no ticket could be written"
     return 1
@@ -316,6 +317,17 @@ wait_for_slot() {
   trap - PIPE
 }
 
+# drop_earlier: takes the ticket from a session in which the same task has drawn one and was not sent: its
+# link is dead, and this host may not hear of that for hours. Under the mutex.
+drop_earlier() {
+  for g_file in t.*; do
+    ! { [ -O "$g_file" ] && read_ticket "$g_file" && [ "$g_t_task" = "$g_id" ] && ticket_lives; } || {
+      kill -9 "${g_t_pids%%:*}"
+      rm -f "$g_file"
+    }
+  done
+}
+
 # is_lost: whether nobody is there who wants the task: its session is gone, and no other one of its
 # origin has come yet, for which it keeps its place for a while. Sets g_lost to since when.
 is_lost() {
@@ -337,6 +349,7 @@ request_ticket() {
   g_task=
   [ -n "$g_tasks" ] && ready_for_slots || return
   if take_mutex && draw_ticket; then
+    echo "task $g_id" >>"$g_ticket"
     answer_ticket
   else
     leave_mutex
