@@ -382,13 +382,13 @@ impl Execution<'_> {
     /// Lets the host refuse the task from now on: an earlier request may still be on its way.
     async fn bury(&mut self, session: &mut Session) -> Result<(), Failure> {
         session.request(["work", &self.host.remote_work_path]).await;
-        session.request(["remove", &self.id.to_string()]).await;
+        session.request(["remove", &self.id.to_string(), "early"]).await;
         loop {
             let message = "failed to make sure that the task is not started";
             let failed = |session: &Session| session.error(ErrorKind::Host, message);
             match session.next().await.map_err(Failure::Link)? {
                 Next::Reply(Reply::Removed) => return Ok(()),
-                // It was just started; whoever attaches to it ends it.
+                // It was just started, or has even ended: whoever attaches to it is told.
                 Next::Reply(Reply::Error { text, .. }) => {
                     let error = failed(session).caused_by(printable(text.as_bytes()));
                     return Err(Failure::Link(error));

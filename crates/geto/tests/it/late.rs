@@ -80,6 +80,32 @@ fn a_repetition_that_comes_too_late_is_told_so() {
     });
 }
 
+/// Its origin has heard that nothing is there and wants nothing any more, while the first request is on its
+/// way: a task that has run by then keeps its results, and one that has not is refused.
+#[test]
+fn what_is_called_off_too_late_keeps_its_results() {
+    under_each_shell(|shell, work, script| {
+        let mut first = Session::start(shell, work);
+        first.say(&format!("{}go\n", run("a", script)));
+        assert!(first.wait_for("ended").contains("status=0"));
+        first.say("ack\n");
+        first.rest();
+        let mut second = Session::start(shell, work);
+        second.say(&format!("remove {ID} early\n"));
+        assert_eq!(second.wait_for("error"), "remove the task was started");
+        second.say(&format!("attach id={ID} again=yes out=0 err=0 follow=yes bring=about\n"));
+        assert_eq!(second.wait_for("state"), "ended");
+        second.kill();
+        let unknown = "0000-0000-0000-0002";
+        let mut third = Session::start(shell, work);
+        third.say(&format!("remove {unknown} early\n"));
+        third.wait_for("removed");
+        third.say(&run("b", script).replacen(ID, unknown, 1));
+        assert!(third.wait_for("error").starts_with("exists "));
+        third.kill();
+    });
+}
+
 /// Nobody has heard of its start, its own directory is gone, and it runs: it is not started once more, and
 /// ends at its time though nobody follows it.
 #[test]

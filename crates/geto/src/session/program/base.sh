@@ -334,10 +334,19 @@ give_up() {
   fail "$1" "$2"
 }
 
+# is_taken: whether somebody has the right to start the task, or had it.
+is_taken() {
+  [ -e "$g_task/supervisor" ] || [ -e "$g_pids/${g_task##*/}" ]
+}
+
 # request remove ID [unseen]: the results are home; forgets the task, but not that there was one.
+# request remove ID early: keeps the task from being started, unless it was.
 request_remove() {
   g_task=$g_tasks/$1
-  if [ -e "$g_task/supervisor" ] && ! has_ended && supervisor_lives; then
+  if [ "${2-}" = early ] && is_taken; then
+    fail remove "the task was started"
+    return
+  elif [ -e "$g_task/supervisor" ] && ! has_ended && supervisor_lives; then
     # Nobody here can tell a process of another container from one that is gone.
     case $g_rest/${2-} in
       "$g_place"/*) g_more=remove ;;
@@ -354,6 +363,12 @@ request_remove() {
     rm -rf "$g_task/dir"
     true >"$g_gone/$1"
   }
+  # Who was about to start it has seen the tombstone, or is seen here.
+  if [ "${2-}" = early ] && is_taken; then
+    rm -f "$g_gone/$1"
+    fail remove "the task was started"
+    return
+  fi
   remove_task
   if [ -e "$g_task" ]; then
     fail remove "$g_task: could not be removed"
