@@ -10,7 +10,7 @@ use super::Event;
 use super::attach::Shown;
 use super::files::{self, Files, Unpacking};
 use super::link::Link;
-use super::send::Order;
+use super::send::{Attempt, Order};
 use super::store::Store;
 use super::warm::Batch;
 use crate::session::{Next, Opening, Purpose, Session, random};
@@ -348,10 +348,10 @@ impl Execution<'_> {
         self.fill(link).await?;
         let order = self.order.as_ref().expect("only who has an order sends");
         self.progress.sends += 1;
-        let attempt = format!("{:016x}", random()?);
+        let nonce = format!("{:016x}", random()?);
+        let attempt = Attempt { nonce, spooled, again: self.progress.sessions > 1 };
         let batch = self.batch.as_ref();
-        let again = self.progress.sessions > 1;
-        order.request(session, self.host, self.id, &attempt, spooled, again, batch).await;
+        order.request(session, self.host, self.id, &attempt, batch).await;
         let upload = order.upload(session, self.host, spooled);
         self.hear(session, Some(upload), link).await
     }

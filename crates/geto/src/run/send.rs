@@ -27,18 +27,25 @@ pub(super) struct Order<'a> {
     pub(super) session: Option<Session>,
 }
 
+/// One sending of it.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Another one for each, so that a request that comes late is told from its repetition.
+    pub(super) nonce: String,
+    /// How much of the archive of dependencies the host has.
+    pub(super) spooled: u64,
+    /// Whether the run had another session before.
+    pub(super) again: bool,
+}
+
 impl Order<'_> {
-    /// Queues all of the request but what [`upload`](Self::upload) sends. `attempt` is another one for
-    /// each session, so that a request that comes late is told from its repetition. `again` says that
-    /// there was another session before.
+    /// Queues all of the request but what [`upload`](Self::upload) sends.
     pub(super) async fn request(
         &self,
         session: &mut Session,
         host: &Host,
         id: TaskId,
-        attempt: &str,
-        spooled: u64,
-        again: bool,
+        attempt: &Attempt,
         batch: Option<&Batch>,
     ) {
         session.request(["work", &host.remote_work_path]).await;
@@ -46,21 +53,21 @@ impl Order<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let request = RunRequest {
             id,
-            attempt,
+            attempt: &attempt.nonce,
             host,
             task: self.task,
             text: self.input.text.as_deref(),
             stdin_len: self.input.stdin.as_ref().map(|bytes| bytes.len() as u64),
             dependencies_len,
             trees: self.trees(),
-            spooled,
+            spooled: attempt.spooled,
             origin: &origin(),
             now,
             patience: self.patience,
             lease: batch.and_then(|batch| session.host_clock_after(batch.lease)),
             tag: batch.and_then(|batch| batch.tag.as_deref()),
             detached: self.detached,
-            again,
+            again: attempt.again,
         };
         session.writer().send(request.line()).await;
     }
