@@ -1,19 +1,20 @@
 //! A fleet, and tasks on it one by one.
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use geto::transport::ConnectOptions;
-use geto::{Bring, Canceller, Error, ErrorKind, Event, Fleet, Host, OutputFrom, Pick, TaskId};
+use geto::{Bring, Error, ErrorKind, Event, Fleet, Host, OutputFrom, Pick, TaskId};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::ask::Callable;
 use crate::channel::{self, Channel};
+use crate::handle::Handle;
 use crate::map::{self, Feeder, Interrupter};
 use crate::objects::{detached_object, error_object, event_object, results_object, task_object};
-use crate::runtime::{block_on, in_python, spawn, waiting};
+use crate::runtime::{block_on, in_python, spawn};
 use crate::task::NativeTask;
 
 /// A fleet of the engine.
@@ -22,24 +23,6 @@ use crate::task::NativeTask;
 pub(crate) struct NativeFleet {
     fleet: Fleet,
     hosts: Vec<Host>,
-}
-
-/// Ends a task.
-#[pyclass(frozen, module = "geto._geto")]
-#[derive(Debug)]
-pub(crate) struct Handle {
-    /// The id of the task's instance.
-    #[pyo3(get)]
-    task_id: String,
-    canceller: Canceller,
-}
-
-#[pymethods]
-impl Handle {
-    /// Ends the task and all its processes.
-    fn kill(&self) {
-        self.canceller.cancel();
-    }
 }
 
 #[pymethods]
@@ -100,7 +83,7 @@ impl NativeFleet {
 
     /// Runs a task, or only starts it.
     #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
-    #[pyo3(signature = (task, *, host, pick, into, overwrite, detach, follow, done))]
+    #[pyo3(signature = (task, *, host, pick, into, overwrite, detach, follow, handle, done))]
     fn run(
         &self,
         py: Python<'_>,
@@ -111,8 +94,9 @@ impl NativeFleet {
         overwrite: bool,
         detach: bool,
         follow: Option<Py<PyAny>>,
+        handle: Py<Handle>,
         done: Py<PyAny>,
-    ) -> PyResult<Option<Handle>> {
+    ) -> PyResult<()> {
         let pick = match pick {
             "balanced" => Pick::Balanced,
             "random" => Pick::Random,
@@ -123,7 +107,7 @@ impl NativeFleet {
             }
         };
         let (fleet, task, hosts) = (self.fleet.clone(), task.get().0.clone(), self.hosts.clone());
-        let (tell, hear) = mpsc::sync_channel(1);
+        let (holder, begun) = Handle::prepare(py, handle);
         let work = async move {
             let hosts = match host {
                 Some(word) => fleet.select(&[word], &[]).await?,
@@ -136,8 +120,7 @@ impl NativeFleet {
             if let Some(follow) = follow {
                 run = run.follow(told_to(follow));
             }
-            // Whoever waits for it is there until it comes.
-            tell.send((run.id(), run.canceller())).ok();
+            holder.hold(Some(run.id()), run.canceller());
             match detach {
                 true => run.detach().await.map(Went::Left),
                 false => run.await.map(|results| Went::Home(Box::new(results))),
@@ -147,7 +130,8 @@ impl NativeFleet {
             Went::Home(results) => results_object(py, results),
             Went::Left(detached) => detached_object(py, detached),
         })?;
-        Ok(handle(py, hear))
+        begun.wait(py);
+        Ok(())
     }
 
     /// Runs a task on each host.
@@ -156,16 +140,17 @@ impl NativeFleet {
         py: Python<'_>,
         task: &Bound<'_, NativeTask>,
         into: Option<PathBuf>,
+        handle: Py<Handle>,
         done: Py<PyAny>,
-    ) -> PyResult<Option<Handle>> {
+    ) -> PyResult<()> {
         let (fleet, task, hosts) = (self.fleet.clone(), task.get().0.clone(), self.hosts.clone());
-        let (tell, hear) = mpsc::sync_channel(1);
+        let (holder, begun) = Handle::prepare(py, handle);
         let work = async move {
             let mut run = fleet.run_on_each(&task, hosts);
             if let Some(into) = &into {
                 run = run.into_dirs(|host| into.join(&host.name));
             }
-            tell.send((TaskId::from_bits(0), run.canceller())).ok();
+            holder.hold(None, run.canceller());
             run.await
         };
         spawn(done, work, |py, each| {
@@ -176,7 +161,8 @@ impl NativeFleet {
             let objects: Vec<_> = objects.collect::<PyResult<_>>()?;
             Ok(PyList::new(py, objects)?.into_any().unbind())
         })?;
-        Ok(handle(py, hear))
+        begun.wait(py);
+        Ok(())
     }
 
     /// Lists the tasks on one host.
@@ -195,7 +181,7 @@ impl NativeFleet {
 
     /// Follows a task that was started before: to its end, for what there is now, or to end it.
     #[expect(clippy::too_many_arguments, reason = "Python gives them by name")]
-    #[pyo3(signature = (task_id, host, *, so_far, kill, into, overwrite, keep, bring, follow, done))]
+    #[pyo3(signature = (task_id, host, *, so_far, kill, into, overwrite, keep, bring, follow, handle, done))]
     fn attach(
         &self,
         py: Python<'_>,
@@ -208,11 +194,12 @@ impl NativeFleet {
         keep: bool,
         bring: Option<Vec<String>>,
         follow: Option<Py<PyAny>>,
+        handle: Py<Handle>,
         done: Py<PyAny>,
-    ) -> PyResult<Option<Handle>> {
+    ) -> PyResult<()> {
         let id = id(task_id)?;
         let fleet = self.fleet.clone();
-        let (tell, hear) = mpsc::sync_channel(1);
+        let (holder, begun) = Handle::prepare(py, handle);
         let work = async move {
             let host = one(&fleet, host).await?;
             let mut attach = fleet.attach(host, id).overwrite(overwrite).keep(keep);
@@ -228,7 +215,7 @@ impl NativeFleet {
             if let Some(follow) = follow {
                 attach = attach.follow(told_to(follow));
             }
-            tell.send((id, attach.canceller())).ok();
+            holder.hold(Some(id), attach.canceller());
             if kill {
                 attach.canceller().cancel();
                 let attach = attach.stdout(OutputFrom::Nowhere).stderr(OutputFrom::Nowhere);
@@ -243,7 +230,8 @@ impl NativeFleet {
             Some(results) => results_object(py, results),
             None => Ok(py.None()),
         })?;
-        Ok(handle(py, hear))
+        begun.wait(py);
+        Ok(())
     }
 
     /// Removes a task that does not run from its host.
@@ -319,10 +307,4 @@ fn told_to(follow: Py<PyAny>) -> impl FnMut(Event) + Send {
             None => Ok(()),
         });
     }
-}
-
-/// Waits until the task is known by its id; `None` when `done` is told why it never will be.
-fn handle(py: Python<'_>, hear: mpsc::Receiver<(TaskId, Canceller)>) -> Option<Handle> {
-    let (id, canceller) = waiting(py, move || hear.recv()).ok()?;
-    Some(Handle { task_id: id.to_string(), canceller })
 }

@@ -8,6 +8,7 @@
 mod ask;
 mod channel;
 mod fleet;
+mod handle;
 mod map;
 mod objects;
 mod runtime;
@@ -21,7 +22,9 @@ mod _geto {
     #[pymodule_export]
     use crate::channel::Channel;
     #[pymodule_export]
-    use crate::fleet::{Handle, NativeFleet};
+    use crate::fleet::NativeFleet;
+    #[pymodule_export]
+    use crate::handle::Handle;
     #[pymodule_export]
     use crate::map::{Feeder, Interrupter};
     #[pymodule_export]

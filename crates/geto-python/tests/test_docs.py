@@ -14,7 +14,7 @@ import geto
 from geto.future import Promise
 
 #: What the package calls on futures.
-FOR_THE_ENGINE = {"told", "begun", "handled", "started"}
+FOR_THE_ENGINE = {"told", "begun", "seen_through", "started"}
 MODULES = [module.name for module in pkgutil.iter_modules(geto.__path__, "geto.")]
 
 

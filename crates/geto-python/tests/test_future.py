@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -298,3 +299,22 @@ def test_tasks_that_were_left_are_found_again(fleet: geto.Fleet, tmp_path: Path)
     assert other.tasks() == []
     with pytest.raises(geto.UsageError, match="no task"):
         other.attach("0123-4567-89ab-cdef")
+
+
+def test_ctrl_c_while_a_task_is_started_ends_it(
+    fleet: geto.Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        """The engine, whose caller is interrupted before it has an answer."""
+
+        def __init__(self, native: Any) -> None:
+            self.native = native
+
+        def run(self, *args: Any, **more: Any) -> None:
+            self.native.run(*args, **more)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fleet, "_native", Interrupted(fleet._native))
+    with pytest.raises(KeyboardInterrupt):
+        fleet.run(task("sleep 600"))
+    assert all(known.state == "ended" for known in geto.Fleet.from_config("geto.ini").tasks())

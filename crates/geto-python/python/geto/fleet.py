@@ -196,6 +196,26 @@ class Fleet:
         [0, 2, 4]
         """
         future = TaskFuture(results_of)
+        try:
+            self._submit(future, task, host, pick, into, bring, on_stdout, on_stderr, overwrite)
+        except KeyboardInterrupt:
+            # Nobody has its future.
+            future.kill()
+            raise
+        return future
+
+    def _submit(
+        self,
+        future: TaskFuture,
+        task: Task,
+        host: Optional[str],
+        pick: str,
+        into: Optional[PathLike],
+        bring: Optional[Iterable[str]],
+        on_stdout: Optional[Listener],
+        on_stderr: Optional[Listener],
+        overwrite: bool,
+    ) -> None:
         listeners = {"stdout": on_stdout, "stderr": on_stderr}
 
         def follow(kind: str, value: Any) -> None:
@@ -207,20 +227,18 @@ class Fleet:
             elif kind == "started":
                 future.started(value[1])
 
-        future.handled(
-            self._native.run(
-                task.native(bring),
-                host=host,
-                pick=pick,
-                into=None if into is None else os.fspath(into),
-                overwrite=overwrite,
-                detach=False,
-                follow=follow,
-                done=future.told,
-            )
+        self._native.run(
+            task.native(bring),
+            host=host,
+            pick=pick,
+            into=None if into is None else os.fspath(into),
+            overwrite=overwrite,
+            detach=False,
+            follow=follow,
+            handle=future.handle,
+            done=future.told,
         )
         self._submitted.add(future)
-        return future
 
     def run(
         self,
@@ -243,6 +261,7 @@ class Fleet:
         >>> geto.Fleet(hosts=["local"]).run(task).check().text
         'hello\\n'
         """
+        future = TaskFuture(results_of)
         failures: list[BaseException] = []
 
         def guarded(listener: Optional[Listener]) -> Optional[Listener]:
@@ -260,32 +279,10 @@ class Fleet:
 
             return listen
 
-        started = threading.Event()
-
-        def listen_later(listener: Optional[Listener]) -> Optional[Listener]:
-            guard = guarded(listener)
-            if guard is None:
-                return None
-
-            def listen(chunk: bytes) -> None:
-                # The future is there only once `submit` has returned.
-                started.wait()
-                guard(chunk)
-
-            return listen
-
-        future = self.submit(
-            task,
-            host,
-            pick,
-            into,
-            bring,
-            listen_later(on_stdout),
-            listen_later(on_stderr),
-            overwrite,
+        listeners = guarded(on_stdout), guarded(on_stderr)
+        results = future.seen_through(
+            lambda: self._submit(future, task, host, pick, into, bring, *listeners, overwrite)
         )
-        started.set()
-        results = future.wait()
         if failures:
             raise failures[0]
         return results
@@ -313,8 +310,9 @@ class Fleet:
 
         promise = Promise(convert)
         place = None if into is None else os.fspath(into)
-        promise.handled(self._native.run_each(task.native(), place, promise.told))
-        return promise.wait()
+        return promise.seen_through(
+            lambda: self._native.run_each(task.native(), place, promise.handle, promise.told)
+        )
 
     def map(
         self,
@@ -439,8 +437,8 @@ class Fleet:
         'done\\n'
         """
         promise = Promise(lambda told: Detached(*told))
-        promise.handled(
-            self._native.run(
+        return promise.seen_through(
+            lambda: self._native.run(
                 task.native(),
                 host=host,
                 pick=pick,
@@ -448,10 +446,10 @@ class Fleet:
                 overwrite=False,
                 detach=True,
                 follow=None,
+                handle=promise.handle,
                 done=promise.told,
             )
         )
-        return promise.wait()
 
     def tasks(self, host: Optional[str] = None) -> list[HostTask]:
         """Lists the tasks of the login user on a host, or on all; from whatever origin they came.
@@ -597,7 +595,7 @@ class Fleet:
             if listener is not None:
                 listener(value)
 
-        handle = self._native.attach(
+        self._native.attach(
             task_id,
             name,
             so_far=so_far,
@@ -607,9 +605,9 @@ class Fleet:
             keep=keep,
             bring=None if bring is None else list(bring),
             follow=follow if any(listeners.values()) else None,
+            handle=promise.handle,
             done=promise.told,
         )
-        del handle
         return promise.result()
 
     def __enter__(self) -> Fleet:

@@ -32,8 +32,7 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
     def __init__(self, convert: Callable[[Any], T]) -> None:
         super().__init__()
         self._convert = convert
-        self._handle: Optional[_geto.Handle] = None
-        self._killed = False
+        self.handle = _geto.Handle()
         self._process = os.getpid()
         fail_in_forks(self)
 
@@ -57,12 +56,6 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
             if self._state == "PENDING":
                 self.set_running_or_notify_cancel()
 
-    def handled(self, handle: Optional[_geto.Handle]) -> None:
-        """Takes what ends it."""
-        self._handle = handle
-        if self._killed and handle is not None:
-            handle.kill()
-
     def kill(self) -> None:
         """Ends the task and all its processes on its host: TERM, then KILL after 10 s.
 
@@ -75,9 +68,7 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
         >>> future.result().outcome.kind
         'cancelled'
         """
-        self._killed = True
-        if self._handle is not None:
-            self._handle.kill()
+        self.handle.kill()
 
     def cancel(self) -> bool:
         """Cancels a task that has not begun; False for one that runs or has ended.
@@ -104,12 +95,18 @@ class Promise(concurrent.futures.Future[T], Generic[T]):
         >>> fleet.submit(geto.Task(geto.Script.from_argv(["echo", "hi"]))).wait().text
         'hi\\n'
         """
+        return self.seen_through(lambda: None)
+
+    def seen_through(self, start: Callable[[], object]) -> T:
+        """Starts it and waits; Ctrl-C may come at any moment of both."""
         try:
+            start()
             return self.result()
         except KeyboardInterrupt:
             self.kill()
-            # A second Ctrl-C leaves at once.
-            self.exception()
+            if self.handle.is_used:
+                # A second Ctrl-C leaves at once.
+                self.exception()
             raise
 
 
@@ -137,7 +134,7 @@ class TaskFuture(Promise[Results]):
         >>> future.task_id == future.result().task_id
         True
         """
-        return None if self._handle is None else self._handle.task_id
+        return self.handle.task_id
 
     @property
     def host(self) -> Optional[str]:

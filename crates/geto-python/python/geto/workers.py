@@ -60,7 +60,7 @@ class _Worker:
     """One Python on a host, as far as it is known here; the pool's thread alone changes it."""
 
     def __init__(self) -> None:
-        self.handle: Optional[_geto.Handle] = None
+        self.handle = _geto.Handle()
         self.host: Optional[str] = None
         self.directory = ""
         self.python = ""
@@ -222,7 +222,7 @@ class Workers:
         worker = _Worker()
         self._workers.append(worker)
         try:
-            worker.handle = self._fleet.run(
+            self._fleet.run(
                 self._task(),
                 host=None,
                 pick="balanced",
@@ -230,6 +230,7 @@ class Workers:
                 overwrite=False,
                 detach=False,
                 follow=self._follower(worker),
+                handle=worker.handle,
                 done=lambda value, error: self._events.put(("ended", worker, value, error)),
             )
         except Exception:
@@ -357,10 +358,10 @@ class Workers:
         now = time.monotonic()
         for worker in self._workers:
             if worker.ending is not None:
-                if now - worker.ending > _END and worker.handle is not None:
+                if now - worker.ending > _END:
                     worker.handle.kill()
             elif worker.broken is not None:
-                if now - worker.broken > _RECONNECT and worker.handle is not None:
+                if now - worker.broken > _RECONNECT:
                     worker.ending = now
                     worker.handle.kill()
                 elif worker.retry is not None and now > worker.retry:
@@ -378,7 +379,7 @@ class Workers:
         worker.ending = now
         if worker.is_linked and worker.channel is not None:
             worker.channel.write(_HEAD.pack(b"e", 0, 0))
-        elif worker.handle is not None:
+        else:
             # It waits for a slot, or is about to come.
             worker.handle.kill()
 
