@@ -51,18 +51,30 @@ pub(super) struct TasksParams {
     pub(super) hosts: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RunParams {
-    pub(super) task: TaskParams,
-    #[serde(default)]
-    pub(super) hosts: Vec<String>,
-    #[serde(default)]
-    pub(super) exclude_hosts: Vec<String>,
-    #[serde(default)]
-    pub(super) pick: PickParam,
-    /// Seconds; without it as long as it takes.
-    pub(super) wait: Option<u64>,
+/// Declares what starts a task. serde's `flatten` would accept unknown names, and not tell where in a
+/// task something is wrong.
+macro_rules! starting_params {
+    ($name:ident { $($more:tt)* }) => {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            pub(super) task: TaskParams,
+            #[serde(default)]
+            pub(super) hosts: Vec<String>,
+            #[serde(default)]
+            pub(super) exclude_hosts: Vec<String>,
+            #[serde(default)]
+            pub(super) pick: PickParam,
+            /// Seconds; without it as long as it takes.
+            pub(super) wait: Option<u64>,
+            $($more)*
+        }
+    };
+}
+
+starting_params!(SubmitParams {});
+
+starting_params!(RunParams {
     pub(super) into: Option<PathBuf>,
     #[serde(default)]
     pub(super) overwrite: bool,
@@ -72,20 +84,7 @@ pub(super) struct RunParams {
     pub(super) reconnect: Option<u64>,
     #[serde(default)]
     pub(super) output: OutputForm,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SubmitParams {
-    pub(super) task: TaskParams,
-    #[serde(default)]
-    pub(super) hosts: Vec<String>,
-    #[serde(default)]
-    pub(super) exclude_hosts: Vec<String>,
-    #[serde(default)]
-    pub(super) pick: PickParam,
-    pub(super) wait: Option<u64>,
-}
+});
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -359,5 +358,13 @@ mod tests {
         assert!(wrong.contains("has one of `lines`"), "{wrong}");
         let wrong = refused(r#"{"script": {"name": "n", "text": ""}, "timeout": 0}"#);
         assert!(wrong.contains("at least one"), "{wrong}");
+        let run = |text: &str| {
+            format!("{:?}", read::<RunParams>(serde_json::from_str(text).unwrap()).unwrap_err())
+        };
+        let wrong = run(r#"{"task": {"script": {"name": 1}}}"#);
+        assert!(wrong.contains("`task.script.name`: "), "{wrong}");
+        let wrong = run(r#"{"task": {"script": {}}, "host": []}"#);
+        assert!(wrong.contains("unknown field `host`, expected one of `task`, `hosts`"), "{wrong}");
+        assert!(wrong.contains("`output`"), "{wrong}");
     }
 }
