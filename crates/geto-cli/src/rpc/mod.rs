@@ -6,6 +6,7 @@ mod notes;
 mod params;
 mod service;
 mod socket;
+mod spool;
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) fn rpc(args: &RpcArgs, printer: Printer) -> Result<ExitCode, Error> {
     allow_many_connections();
     let socket = args.socket.as_deref().map(Socket::bind).transpose()?;
     let service = Arc::new(Service::new(fleet, printer));
-    // Each request may have a thread that waits for its client, and all else goes on.
+    // Each request may have a thread that waits for room on the disk, and all else goes on.
     block_on_with(2 * REQUESTS_MAX, async {
         let failed = |error| Error::new(ErrorKind::Local, "failed to serve").caused_by(error);
         let signals = Signals::catch().map_err(failed)?;

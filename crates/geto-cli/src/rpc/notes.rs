@@ -1,14 +1,25 @@
 //! What happens to a task, as notifications.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use geto::bytes::Bytes;
-use geto::{Event, TaskId};
+use geto::{Error, ErrorKind, Event, TaskId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
+use super::service::Caller;
+use super::spool::Spool;
 use crate::events::{self, merge};
+
+/// How often a full disk is tried again.
+const ROOM_LOOKS: Duration = Duration::from_millis(100);
 
 /// In which form output is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -26,19 +37,60 @@ pub(super) enum OutputForm {
 /// Tells one client of one task.
 #[derive(Debug)]
 pub(super) struct Notes {
-    pub(super) out: mpsc::Sender<Bytes>,
+    telling: Arc<Spool>,
+    out: mpsc::Sender<Bytes>,
     /// The id of the request that is served.
-    pub(super) request: Value,
-    pub(super) task: TaskId,
+    request: Value,
+    task: TaskId,
     /// The script's name.
-    pub(super) script: String,
-    pub(super) form: OutputForm,
+    script: String,
+    form: OutputForm,
     /// The beginnings of characters, of stdout and stderr, whose ends are still to come.
-    pub(super) torn: [Vec<u8>; 2],
+    torn: [Vec<u8>; 2],
+}
+
+/// Passes notes on, as fast as a client takes them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Telling {
+    spool: Arc<Spool>,
+    passing: JoinSet<io::Result<()>>,
+}
+
+impl Telling {
+    /// Waits until the client has been told all there is.
+    ///
+    /// # Errors
+    /// When what waited on the disk can't be read.
+    pub(super) async fn end(mut self) -> Result<(), Error> {
+        self.spool.end();
+        let Some(Ok(Err(failed))) = self.passing.join_next().await else { return Ok(()) };
+        let message = "failed to tell what had to wait for the client";
+        Err(Error::new(ErrorKind::Local, message).caused_by(failed))
+    }
 }
 
 impl Notes {
-    /// Tells what has happened. It holds the task's link up while the client takes its time.
+    /// Begins to tell `caller` of a task. What has to wait is kept in `directory`.
+    pub(super) fn start(
+        caller: Caller,
+        directory: &Path,
+        task: TaskId,
+        script: &str,
+        form: OutputForm,
+    ) -> (Self, Telling) {
+        let Caller { out, id: request } = caller;
+        let spool = Arc::new(Spool::new(directory.to_owned()));
+        let mut passing = JoinSet::new();
+        passing.spawn({
+            let (spool, out) = (Arc::clone(&spool), out.clone());
+            async move { spool.pass_on(&out).await }
+        });
+        let (telling, script) = (Arc::clone(&spool), script.to_owned());
+        let notes = Self { telling, out, request, task, script, form, torn: Default::default() };
+        (notes, Telling { spool, passing })
+    }
+
+    /// Tells what has happened, without waiting for the client.
     pub(super) fn take(&mut self, event: Event) {
         match event {
             Event::Stdout(bytes) => self.piece(0, &bytes),
@@ -85,9 +137,15 @@ impl Notes {
         let mut params = json!({ "request": self.request, "task": self.task });
         merge(&mut params, object);
         let note = json!({ "jsonrpc": "2.0", "method": "event", "params": params });
-        // A client that is gone hears nothing.
-        if let Err(mpsc::error::TrySendError::Full(line)) = self.out.try_send(events::line(&note)) {
-            tokio::task::block_in_place(|| self.out.blocking_send(line)).ok();
+        let line = events::line(&note);
+        let is_taken = || self.telling.put(&line).is_ok() || self.out.is_closed();
+        if !is_taken() {
+            // There is no room on the disk, until the client takes something. That holds the task's link up.
+            tokio::task::block_in_place(|| {
+                while !is_taken() {
+                    std::thread::sleep(ROOM_LOOKS);
+                }
+            });
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 
 use super::envelope::{Failure, Request};
-use super::notes::{Notes, OutputForm};
+use super::notes::Notes;
 use super::params::{
     AttachParams, FetchParams, HostsParams, KillParams, RunParams, SubmitParams, TasksParams,
     bring, patience, read,
@@ -24,7 +24,7 @@ use crate::run::check_into;
 use crate::tasks::{self, Finder, Found, record_home};
 
 /// The most requests about tasks that are served at once, over all clients. Each may have a thread
-/// that waits for its client.
+/// that waits for room on the disk.
 pub(super) const REQUESTS_MAX: usize = 1024;
 
 /// What all clients share.
@@ -50,13 +50,6 @@ pub(super) struct Caller {
     pub(super) out: mpsc::Sender<Bytes>,
     /// The id of the request.
     pub(super) id: Value,
-}
-
-impl Caller {
-    fn notes(self, task: TaskId, script: &str, form: OutputForm) -> Notes {
-        let script = script.to_owned();
-        Notes { out: self.out, request: self.id, task, script, form, torn: Default::default() }
-    }
 }
 
 impl Service {
@@ -120,9 +113,12 @@ impl Service {
             run = run.into_dir(into);
         }
         let waited = self.wait_for(&run);
-        let mut notes = caller.notes(run.id(), task.script.name(), params.output);
+        let place = self.fleet.local_work_path();
+        let (mut notes, telling) =
+            Notes::start(caller, place, run.id(), task.script.name(), params.output);
         let ended = run.follow(move |event| notes.take(event)).await;
         waited.tell(ended.as_ref().map(|results| &results.outcome));
+        telling.end().await?;
         Ok(home(&ended?))
     }
 
@@ -159,9 +155,12 @@ impl Service {
             check_into(into)?;
             attach = attach.into_dir(into);
         }
-        let mut notes = caller.notes(found.id, &found.script, params.output);
+        let place = self.fleet.local_work_path();
+        let (mut notes, telling) =
+            Notes::start(caller, place, found.id, &found.script, params.output);
         let ended = attach.follow(move |event| notes.take(event)).await;
         record_home(&self.fleet, &found, &ended, keep, self.printer);
+        telling.end().await?;
         Ok(home(&ended?))
     }
 

@@ -352,13 +352,24 @@ fn a_client_that_does_not_read_holds_up_nobody_else() {
     let durable = Durable::new();
     let (server, path) = socket(&durable);
     let mut lazy = connect(&path);
-    let task = json!({ "script": script(&["head -c 3000000 /dev/zero"]) });
+    // Far more than is under way anywhere.
+    let bytes = 32_000_000;
+    let task = json!({ "script": script(&[&format!("head -c {bytes} /dev/zero")]) });
     let request = lazy.ask("run", json!({ "task": task }));
-    lazy.heard_of();
+    let id = lazy.heard_of();
+    // All of it comes here, and is on the disk as ever.
+    let home = durable.world.local_work_path().join(id).join("stdout");
+    while fs_err::metadata(&home).map_or(0, |file| file.len()) < bytes {
+        std::thread::yield_now();
+    }
     let mut other = connect(&path);
-    assert_eq!(other.call("hosts", json!({}))["hosts"][0]["state"], "ready");
+    let echo = json!({ "script": { "name": "echo", "argv": ["echo", "hi"] } });
+    assert_eq!(other.call("run", json!({ "task": echo }))["exit_code"], 0);
     // It loses nothing by that.
-    assert_eq!(lazy.answer(request).1["result"]["exit_code"], 0);
+    let (events, answer) = lazy.answer(request);
+    assert_eq!(answer["result"]["exit_code"], 0);
+    let told = events.iter().filter_map(|event| Some(event["base64"].as_str()?.len() / 4 * 3));
+    assert!(told.sum::<usize>() > 31_000_000);
     assert_eq!(server.end(Some(Signal::TERM)).0, Some(143));
 }
 
