@@ -1,6 +1,7 @@
 //! Dependencies that hosts keep, on their way there, before the task that needs them.
 
 use std::io::{self, Write as _};
+use std::time::Duration;
 
 use geto_core::wire::Reply;
 
@@ -8,7 +9,7 @@ use super::Event;
 use super::execute::{Execution, Failure, cancelled};
 use super::hear::{SENDING_SHOWN, Upload, joined};
 use super::link::Link;
-use super::send::Rest;
+use super::send::{Rest, origin};
 use crate::cache::{Memory, SIZE};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::stage::{Manifest, Tree};
@@ -17,6 +18,9 @@ use crate::{Error, ErrorKind};
 
 /// How many bytes of names go in a line, at most, and somewhat more.
 const NAMES: usize = 32 << 10;
+
+/// Who has brought nothing more of a tree to its host for so long, and up to twice that, is not waited for.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// The last word of an archive.
 const WHOLE: &[u8] = b"whole\n";
@@ -116,8 +120,9 @@ impl Execution<'_> {
         limit: u64,
     ) -> Result<Held, Failure> {
         session.request(["work", &self.host.remote_work_path]).await;
-        let token = format!("{}-{}", tree.digest(), self.id);
-        let mut words = vec!["hold", tree.digest(), &token];
+        let (id, patience) = (self.id.to_string(), STALLED.as_secs().to_string());
+        let origin = origin();
+        let mut words = vec!["hold", tree.digest(), &id, &patience, &origin];
         words.extend(bases.iter().map(|(digest, _)| digest.as_str()));
         session.request(words).await;
         let (base, spooled) = match self.held(session, None).await? {
@@ -207,7 +212,7 @@ impl Execution<'_> {
                     match words.as_slice() {
                         ["filled"] => return Ok(Held::Filled),
                         // Another one brings it, for as long as that takes.
-                        ["wait"] => session.is_busy(),
+                        ["wait", ..] => session.is_busy(),
                         ["fill", base, spooled, ..] => {
                             let spooled = match self.progress.rebooted {
                                 // It was not synced: its length may be right and its end empty.

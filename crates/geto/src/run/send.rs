@@ -135,7 +135,7 @@ impl Write for Rest<'_> {
 }
 
 /// Who runs tasks from here, as `user@host`, for those who list them on a host.
-fn origin() -> String {
+pub(super) fn origin() -> String {
     let user = Account::current().user;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     // A line of its own is what it gets there.

@@ -60,7 +60,11 @@ impl Session {
     }
 
     pub(crate) fn say(&mut self, line: &str) {
-        self.stdin.write_all(line.as_bytes()).unwrap();
+        self.say_bytes(line.as_bytes());
+    }
+
+    pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
+        self.stdin.write_all(bytes).unwrap();
     }
 
     /// Says what the session may not live to hear.

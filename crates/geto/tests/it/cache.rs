@@ -128,6 +128,26 @@ fn a_link_that_breaks_while_a_tree_is_sent_leaves_nothing_that_counts() {
     world.check_once();
 }
 
+/// The host hears nothing of it, and waits for the rest.
+#[test]
+fn a_link_that_stalls_while_a_tree_is_sent_is_taken_over_from() {
+    for shell in system_shells() {
+        eprintln!("{}", shell.name);
+        let machine = Machine::new().system_shell(&shell.path);
+        let world = World::of(Sshd::builder().machine(machine).start(), |proxy| {
+            proxy.cut_after(Direction::ToServer, 200_000, Cut::Stall).only_first(1)
+        });
+        let root = tree(&world.place);
+        let task = world.task(&LOOK.replace("%T@", "%Ts")).dependency(&root);
+        let (result, broken, _) = world.run(&task, |_| {});
+        assert_eq!(result.unwrap().stdout().unwrap(), look(world.place.dir.path()));
+        assert_eq!(broken, 1);
+        assert_eq!(below(&world.server.inside("~/.cache/geto"), "cache").len(), 1);
+        world.check_once();
+        world.end();
+    }
+}
+
 #[test]
 fn what_was_not_used_for_longest_goes_first() {
     under_each_shell(|way, shell| async move {
@@ -161,8 +181,8 @@ fn what_was_not_used_for_longest_goes_first() {
             assert_eq!(names().len(), 2, "{}", shell.name);
             fs_err::write(Path::new(&directory).join("../go"), "").unwrap();
         };
-        let (held, ()) = tokio::join!(holding, other);
-        assert!(held.unwrap().outcome.success());
+        let held = async { assert!(holding.await.unwrap().outcome.success()) };
+        tokio::join!(held, other);
     });
 }
 
@@ -235,7 +255,7 @@ fn a_task_whose_tree_comes_again_can_be_interrupted() {
         place.fleet().evict_cache(&place.host).await.unwrap();
         // Somebody brings it, and takes his time.
         let mut other = Session::to_fill(&[], &shell, &work);
-        other.say(&format!("hold {} token\n", digest.display()));
+        other.say(&format!("hold {} other 30 me@there\n", digest.display()));
         assert!(other.wait_for("held").starts_with("fill "));
         let (count, mut opened) = watch::channel(0);
         let (again, way) = (task(&root), Arc::new(Counted(Arc::clone(&way), count)));
@@ -246,8 +266,11 @@ fn a_task_whose_tree_comes_again_can_be_interrupted() {
             opened.wait_for(|&count| count == 2).await.unwrap();
             canceller.cancel();
         };
-        let error = tokio::join!(run.into_future(), cancel).0.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Cancelled, "{}: {error:?}", shell.name);
+        let run = async {
+            let error = run.await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Cancelled, "{}: {error:?}", shell.name);
+        };
+        tokio::join!(run, cancel);
         other.kill();
     });
 }

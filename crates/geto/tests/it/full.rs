@@ -128,6 +128,8 @@ fn a_disk_without_room_for_a_word_holds_up_nobody() {
         fs_err::write(&data, vec![b'x'; 100_000]).unwrap();
         // Makes all directories.
         world.run(&world.task("true").dependency(&data), |_| {}).0.unwrap();
+        // What is removed later would make room.
+        assert_eq!(crate::ssh::tasks_left(&world.server), Vec::<std::path::PathBuf>::new());
         fs_err::write(&data, vec![b'y'; 100_000]).unwrap();
         let rest = world.server.inside("~/.cache/rest");
         while fs_err::OpenOptions::new()

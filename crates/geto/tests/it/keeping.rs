@@ -1,6 +1,7 @@
 //! How the host's program keeps dependencies, whatever goes wrong, by hand.
 
 use std::path::Path;
+use std::time::Duration;
 
 use geto_testkit::{Shell, system_shells};
 
@@ -43,6 +44,153 @@ fn tools(dir: &Path, tar: Option<&str>) -> String {
     format!("PATH={}", tools.display())
 }
 
+/// Asks for the right to bring `A`.
+fn hold(session: &mut Session, task: &str, patience: u32) {
+    session.say(&format!("hold {A} {task} {patience} me@here\n"));
+}
+
+/// An archive of a tree with two files: its beginning, up to the middle of the second one, and the rest.
+fn archive() -> (Vec<u8>, Vec<u8>) {
+    let mut archive = tar::Builder::new(Vec::new());
+    for name in ["t/first", "t/second"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(100_000);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &[b'x'; 100_000][..]).unwrap();
+    }
+    let mut all = archive.into_inner().unwrap();
+    let rest = all.split_off(150_000);
+    (all, rest)
+}
+
+/// Sends the beginning, and waits until the first file is there.
+fn begin_to_fill(session: &mut Session, work: &Path, (all, rest): &(Vec<u8>, Vec<u8>)) {
+    session.say(&format!("fill {} 0 200 1000000 plain\n", all.len() + rest.len()));
+    session.say_bytes(all);
+    let came = || {
+        let parts = below(work, "cache").into_iter().filter(|path| path.join("t/second").exists());
+        parts.count() > 0
+    };
+    while !came() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends the rest, and waits until the tree is kept.
+fn end_to_fill(session: &mut Session, (_, rest): &(Vec<u8>, Vec<u8>)) {
+    session.say_bytes(rest);
+    session.say("whole\n");
+    assert_eq!(session.wait_for("held"), "filled");
+}
+
+/// Looks that the tree is there, whole, and nothing else.
+fn check_whole(work: &Path) {
+    assert_eq!(names(work), [A]);
+    let tree = &below(work, "cache")[0];
+    for name in ["first", "second"] {
+        assert_eq!(fs_err::read(tree.join("t").join(name)).unwrap(), [b'x'; 100_000]);
+    }
+    let inside = fs_err::read_dir(tree).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(inside.filter(|name| name.display().to_string().contains("part")).count(), 0);
+}
+
+/// Both have the right, as two may who find at once that a third is dead.
+#[test]
+fn two_who_bring_the_same_leave_it_whole() {
+    under_each_shell(|shell, work| {
+        let archive = archive();
+        let mut first = Session::to_fill(&[], shell, work);
+        hold(&mut first, "one", 30);
+        assert_eq!(first.wait_for("held"), "fill - 0 zstd");
+        begin_to_fill(&mut first, work, &archive);
+        let right =
+            below(work, "cache").into_iter().find(|path| path.extension() == Some("fill".as_ref()));
+        fs_err::remove_file(right.unwrap()).unwrap();
+        let mut second = Session::to_fill(&[], shell, work);
+        hold(&mut second, "two", 30);
+        assert_eq!(second.wait_for("held"), "fill - 0 zstd");
+        begin_to_fill(&mut second, work, &archive);
+        end_to_fill(&mut first, &archive);
+        end_to_fill(&mut second, &archive);
+        check_whole(work);
+    });
+}
+
+/// The one is alive and has stopped, the other in another container, where nobody can see it.
+#[test]
+fn who_brings_nothing_more_is_not_waited_for() {
+    under_each_shell(|shell, work| {
+        let archive = archive();
+        let mut first = Session::to_fill(&[], shell, work);
+        hold(&mut first, "one", 30);
+        assert_eq!(first.wait_for("held"), "fill - 0 zstd");
+        begin_to_fill(&mut first, work, &archive);
+        let right =
+            below(work, "cache").into_iter().find(|path| path.extension() == Some("fill".as_ref()));
+        let right = right.unwrap();
+        let text = fs_err::read_to_string(&right).unwrap();
+        let (boot, _) = text.split_once(':').unwrap();
+        let mut second = Session::to_fill(&[], shell, work);
+        hold(&mut second, "two", 1);
+        while second.wait_for("held") == "wait one me@here" {}
+        begin_to_fill(&mut second, work, &archive);
+        fs_err::write(&right, format!("{boot}:1 1:1 three me@there\n")).unwrap();
+        let mut third = Session::to_fill(&[], shell, work);
+        hold(&mut third, "four", 1);
+        assert_eq!(third.wait_for("held"), "wait three me@there");
+        while third.wait_for("held").starts_with("wait ") {}
+        begin_to_fill(&mut third, work, &archive);
+        end_to_fill(&mut third, &archive);
+        end_to_fill(&mut first, &archive);
+        end_to_fill(&mut second, &archive);
+        check_whole(work);
+    });
+}
+
+#[test]
+fn who_goes_on_is_waited_for() {
+    under_each_shell(|shell, work| {
+        let archive = archive();
+        let mut first = Session::to_fill(&[], shell, work);
+        hold(&mut first, "one", 30);
+        assert_eq!(first.wait_for("held"), "fill - 0 zstd");
+        let mut second = Session::to_fill(&[], shell, work);
+        hold(&mut second, "two", 3);
+        assert_eq!(second.wait_for("held"), "wait one me@here");
+        begin_to_fill(&mut first, work, &archive);
+        assert_eq!(second.wait_for("held"), "wait one me@here");
+        end_to_fill(&mut first, &archive);
+        assert_eq!(second.wait_for("held"), "filled");
+        check_whole(work);
+    });
+}
+
+/// Crashes leave trees half way in or out.
+#[test]
+fn what_crashes_have_left_goes() {
+    under_each_shell(|shell, work| {
+        let archive = archive();
+        let mut first = Session::to_fill(&[], shell, work);
+        hold(&mut first, "one", 30);
+        assert_eq!(first.wait_for("held"), "fill - 0 zstd");
+        begin_to_fill(&mut first, work, &archive);
+        let cache = below(work, "cache")[0].parent().unwrap().to_owned();
+        fs_err::create_dir_all(cache.join("b.gone/t")).unwrap();
+        fs_err::write(cache.join("b.gone/size"), "9999999\n").unwrap();
+        fs_err::create_dir_all(cache.join("b.part.1:1/t")).unwrap();
+        // What lives stays.
+        let mut second = Session::to_fill(&[], shell, work);
+        second.say("evict\n");
+        assert_eq!(second.wait_for("freed"), "0");
+        assert_eq!(names(work).len(), 2, "{:?}", names(work));
+        assert!(names(work).iter().all(|name| name.starts_with(A)));
+        first.kill();
+        second.say("evict\n");
+        assert_eq!(second.wait_for("freed"), "0");
+        assert_eq!(names(work), [""; 0]);
+    });
+}
+
 /// What is in dependencies is never read as requests.
 #[test]
 fn what_can_not_be_unpacked_is_not_evaluated() {
@@ -51,7 +199,7 @@ fn what_can_not_be_unpacked_is_not_evaluated() {
         under_each_shell(|shell, work| {
             let path = tools(work, tar);
             let mut session = Session::to_fill(&["/usr/bin/env", &path], shell, work);
-            session.say(&format!("hold {A} token\n"));
+            hold(&mut session, "one", 30);
             assert!(session.wait_for("held").starts_with("fill - 0 "));
             let line = format!("true >{}/evaluated\n", work.display());
             let text = line.repeat(200_000 / line.len());

@@ -1,32 +1,37 @@
 # shellcheck shell=sh
 #
 # Trees of dependencies that tasks share: `cache/DIGEST` holds the tree `t`, its `size` in KiB, the
-# stamp `used`, and a mark `in.ID` for each task that has used it and may still be there.
+# stamp `used`, and a mark `in.ID` for each task that has used it and may still be there. One that is on
+# its way in is `DIGEST.part.PID:BEGAN` and has the mark of the task that it is for, one on its way out is
+# `DIGEST.gone`. `DIGEST.fill` only keeps others from bringing it, too: where two do, one of them counts.
 
 # The tasks of others are of no concern here.
 g_reaps=''
 g_holds=''
 
-# request hold DIGEST TOKEN BASE...: gets the right to fill the cache with this tree, or tells that it
-# is there. Of the bases, the first that is there is what the new tree begins with. TOKEN tells what
-# another session of the same origin has left of the same archive.
+# request hold DIGEST ID PATIENCE ORIGIN BASE...: gets the right to fill the cache with this tree, for that
+# task, or tells that it is there. One who brings nothing more of it for PATIENCE seconds loses that right.
+# Of the bases, the first that is there is what the new tree begins with.
 request_hold() {
   [ -n "$g_tasks" ] || exit 1
-  g_tree=$g_cache/$1
-  g_waits=0
+  g_tree=$g_cache/$1 g_id=$2 g_for="$2 $4"
+  g_seen=- g_next=0
   g_error=$(mkdir -p "$g_cache" 2>&1) || {
     fail disk "$g_error"
     return
   }
-  while ! [ -d "$g_tree" ]; do
-    hold && break
+  until [ -d "$g_tree" ] || hold; do
     [ -z "$g_error" ] || {
       fail disk "$g_cache: $g_error"
       return
     }
-    # Words keep the origin from taking this for a host that hangs.
-    [ $((g_waits % 100)) != 0 ] || say held wait
-    g_waits=$((g_waits + 1))
+    clock
+    if [ "${g_clock%.*}" -ge "$g_next" ]; then
+      g_next=$((${g_clock%.*} + $3))
+      has_grown || rm -f "$g_tree.fill"
+      # Words keep the origin from taking this for a host that hangs.
+      say held "wait $g_holder_for"
+    fi
     sleep 0.1 || sleep 1
   done
   if [ -d "$g_tree" ]; then
@@ -35,17 +40,15 @@ request_hold() {
     say held filled
     return
   fi
-  g_id=$2 g_base=-
-  shift 2
-  g_task=$g_tree.part.$$
-  for g_rest in "$g_tree".part.*; do
-    remove_tree "$g_rest"
-  done
-  g_error=$(mkdir "$g_task" 2>&1) || {
+  tidy
+  g_task=$g_tree.part.$g_self
+  g_error=$({ mkdir "$g_task" && echo "$g_place $g_self" >"$g_task/in.$g_id"; } 2>&1) || {
     let_go
     fail disk "$g_error"
     return
   }
+  g_id=$1-$2 g_base=-
+  shift 4
   for g_rest in "$@"; do
     [ -d "$g_cache/$g_rest/t" ] || continue
     # Names of the same files, not copies: what changes is taken away before it comes anew.
@@ -67,22 +70,29 @@ request_hold() {
   say held "fill $g_base $g_sum $g_more"
 }
 
-# hold: gets the right to fill the cache with g_tree; false while a living session has it, and when it
-# can't be had, with the reason in g_error.
+# hold: gets the right to fill the cache with g_tree; false while a living session of another task has it,
+# and when it can't be had, with the reason in g_error.
 hold() {
   set -C
   { true >"$g_tree.fill"; } 2>/dev/null && g_holds=yes
   set +C
   if [ -n "$g_holds" ]; then
-    { echo "$g_place $g_self" >"$g_tree.fill"; } 2>/dev/null && return
+    { echo "$g_place $g_self $g_for" >"$g_tree.fill"; } 2>/dev/null && return
     # One that names nobody would keep others waiting.
-    let_go
+    g_holds=
+    rm -f "$g_tree.fill"
     g_error='no room'
     return 1
   fi
   if [ -e "$g_tree.fill" ]; then
     g_tries=0
-    is_held "$g_tree.fill" || rm -f "$g_tree.fill"
+    if ! is_held "$g_tree.fill"; then
+      rm -f "$g_tree.fill"
+    elif [ "${g_holder_for%% *}" = "$g_id" ]; then
+      # Its own origin has come anew: it waits for bytes that will not come.
+      [ "$g_holder_place" != "$g_place" ] || [ -z "$g_proc" ] || kill -9 "${g_holder%:*}" 2>/dev/null
+      rm -f "$g_tree.fill"
+    fi
   else
     # Somebody has just removed it; or it can't be made.
     g_tries=$((${g_tries:-0} + 1))
@@ -91,24 +101,32 @@ hold() {
   false
 }
 
-# is_held FILE: whether the session that wrote this of itself is there.
+# is_held FILE: whether the session that wrote this of itself is there; sets g_holder*.
 is_held() {
-  g_rest='' g_more=''
-  { read -r g_rest g_more <"$1"; } 2>/dev/null
-  if [ -n "$g_more" ]; then
-    lives "$g_rest" "$g_more"
+  g_holder_place='' g_holder='' g_holder_for=''
+  { read -r g_holder_place g_holder g_holder_for <"$1"; } 2>/dev/null
+  if [ -n "$g_holder" ]; then
+    lives "$g_holder_place" "$g_holder"
   else
     # It is being written, or could not be.
     [ -z "$(find "$1" -prune -mtime +0 2>/dev/null)" ]
   fi
 }
 
-# let_go: gives the right back, and removes what is not whole.
+# has_grown: whether there is more of g_tree than when this was asked last.
+has_grown() {
+  g_rest=$(du -sk "$g_tree".part.* "$g_parts/${g_tree##*/}"-* 2>/dev/null)
+  [ "$g_rest" != "$g_seen" ] || return
+  g_seen=$g_rest
+}
+
+# let_go: gives the right back, unless another one has it by now, and removes what is not whole.
 let_go() {
   [ -n "$g_holds" ] || return 0
   g_holds=
-  rm -f "$g_tree.fill"
-  remove_tree "$g_tree.part.$$"
+  is_held "$g_tree.fill"
+  [ "$g_holder_place $g_holder" != "$g_place $g_self" ] || rm -f "$g_tree.fill"
+  remove_tree "$g_tree.part.$g_self"
 }
 
 # request drop PATH...: takes these away from what the tree begins with.
@@ -148,8 +166,9 @@ request_fill() {
   { echo "$g_size" >"$g_task/size" && true >"$g_task/used"; } 2>/dev/null || {
     quit 'no room'
   }
-  # What was on its way for two days may have been taken for dead, and filled by another.
+  # Another one may have been faster, even in this moment.
   [ -d "$g_tree" ] || mv "$g_task" "$g_tree" 2>/dev/null
+  [ ! -d "$g_tree/${g_task##*/}" ] || remove_tree "$g_tree/${g_task##*/}"
   let_go
   say held filled
   evict "$g_limit" "$g_tree"
@@ -170,16 +189,21 @@ unpack() {
   esac
 }
 
+# tidy: removes what sessions that were ended have left, on its way in or out.
+tidy() {
+  for g_rest in "$g_cache"/*.fill; do
+    [ ! -f "$g_rest" ] || is_held "$g_rest" || rm -f "$g_rest"
+  done
+  for g_rest in "$g_cache"/*.part.* "$g_cache"/*.gone; do
+    [ ! -d "$g_rest" ] || is_used "$g_rest" || remove_tree "$g_rest"
+  done
+}
+
 # evict LIMIT KEPT: removes the trees that nobody has used for the longest time, until all take at most
 # LIMIT KiB; never KEPT, nor one that a task has which is still there. Sets g_freed.
 evict() {
   g_freed=0 g_total=0
-  for g_rest in "$g_cache"/*.fill; do
-    [ ! -f "$g_rest" ] || is_held "$g_rest" || {
-      remove_tree "${g_rest%.fill}.part".*
-      rm -f "$g_rest"
-    }
-  done
+  tidy
   for g_rest in "$g_cache"/*/size; do
     { read -r g_more <"$g_rest"; } 2>/dev/null && reckon "$g_total" + "$g_more" && g_total=$g_sum
   done
@@ -191,38 +215,17 @@ evict() {
     g_task=${g_rest%/used}
     # What has more than a digest for a name is on its way in or out.
     case ${g_task##*/} in *.*) continue ;; esac
-    { [ "$g_task" != "$2" ] && ! is_used "$g_task" && read -r g_more <"$g_task/size" \
-      && mv "$g_task" "$g_task.gone"; } 2>/dev/null || continue
-    # One may have come in between.
-    if is_used "$g_task.gone"; then
-      mv "$g_task.gone" "$g_task"
-      continue
-    fi
-    remove_tree "$g_task.gone"
-    reckon "$g_total" - "$g_more"
+    { [ "$g_task" != "$2" ] && read -r g_size <"$g_task/size" && forget "$g_task"; } 2>/dev/null || continue
+    reckon "$g_total" - "$g_size"
     g_total=$g_sum
-    reckon "$g_freed" + "$g_more"
+    reckon "$g_freed" + "$g_size"
     g_freed=$g_sum
   done
-}
-
-# is_used TREE: whether a task is there that has used it.
-is_used() {
-  for g_mark in "$1"/in.*; do
-    [ ! -e "$g_mark" ] || {
-      [ ! -d "$g_tasks/${g_mark##*/in.}" ] || return 0
-      rm -f "$g_mark"
-    }
-  done
-  false
 }
 
 # request evict: removes all trees that no task has which is still there, and says how many KiB were freed.
 request_evict() {
   [ -n "$g_tasks" ] || exit 1
   evict 0 ''
-  for g_rest in "$g_cache"/*.gone; do
-    remove_tree "$g_rest"
-  done
   say freed "$g_freed"
 }

@@ -145,14 +145,35 @@ use_trees() {
     esac || {
       # There may be room for the one or for the other. What others use is left alone, and comes again.
       remove_task
-      for g_to in "$g_tree"/in.*; do
-        [ ! -d "$g_tasks/${g_to##*/in.}" ] || g_more=used
-      done
-      [ "$g_more" = used ] || ! mv "$g_tree" "$g_tree.gone" 2>/dev/null || remove_tree "$g_tree.gone"
+      forget "$g_tree"
       give_up crowded "$g_task: $g_error"
       return 1
     }
   done
+}
+
+# is_used TREE: whether a task is there that has used it, or the session that brings it for one.
+is_used() {
+  for g_mark in "$1"/in.*; do
+    [ -e "$g_mark" ] || continue
+    [ ! -d "$g_tasks/${g_mark##*/in.}" ] || return 0
+    g_holder_place='' g_holder=''
+    { read -r g_holder_place g_holder <"$g_mark"; } 2>/dev/null
+    [ -z "$g_holder" ] || ! lives "$g_holder_place" "$g_holder" || return 0
+    rm -f "$g_mark"
+  done
+  false
+}
+
+# forget TREE: removes it, unless it is used.
+forget() {
+  ! is_used "$1" && [ ! -e "$1.gone" ] && mv "$1" "$1.gone" 2>/dev/null || return
+  # One may have come in between.
+  if is_used "$1.gone"; then
+    [ -d "$1" ] || mv "$1.gone" "$1"
+    return 1
+  fi
+  remove_tree "$1.gone"
 }
 
 # What is shorter is sent again when the link breaks.
