@@ -13,6 +13,10 @@ from typing import Any
 import geto
 
 
+#: Prints all the time, and still leaves room on the disk.
+CHATTER = "while :; do yes | head -c 100000; sleep 0.05; done"
+
+
 def task(*lines: str) -> geto.Task:
     # Whoever is left behind ends by itself.
     return geto.Task(geto.Script.from_commands("left", lines), timeout=30)
@@ -20,7 +24,7 @@ def task(*lines: str) -> geto.Task:
 
 def futures(fleet: geto.Fleet) -> Any:
     """Tasks that print all the time, and one that nobody asks for."""
-    return [fleet.submit(task("exec yes"), on_stdout=len) for _ in range(3)] + [
+    return [fleet.submit(task(CHATTER), on_stdout=len) for _ in range(3)] + [
         fleet.submit(task("sleep 30"))
     ]
 
@@ -67,7 +71,7 @@ def coroutines(fleet: geto.Fleet) -> Any:
     """A stream that is read in a loop on a thread of its own."""
 
     async def read() -> None:
-        async for _ in fleet.stream(task("exec yes")):
+        async for _ in fleet.stream(task(CHATTER)):
             pass
 
     threading.Thread(target=lambda: asyncio.run(read()), daemon=True).start()
