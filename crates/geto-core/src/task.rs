@@ -23,7 +23,8 @@ pub struct Task {
     pub stdin: Stdin,
     /// How long the script may run, from its start; no limit by default. Whole seconds.
     pub timeout: Option<Duration>,
-    /// Whether the script runs under the profile of the user's login shell.
+    /// Whether the script runs under the profile of the user's login shell. What is said here and in
+    /// `env` of the host is set after it, and `setup` of the host comes after both.
     pub login: bool,
     /// Whether processes that the script leaves behind are left alone when it ends.
     pub leave: bool,

@@ -419,7 +419,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) stdin: Option<Option<PathBuf>>,
 
-    /// Run under the profile of the login shell
+    /// Run under the profile of the login shell; variables given here win over those that it sets
     #[arg(long)]
     pub(crate) login: bool,
 

@@ -14,6 +14,9 @@ pub struct EndReport {
     pub raw_status: u16,
     /// Whether the script was started at all.
     pub started: bool,
+    /// Whether it was not because start-up files of the login shell, under which it was to run, ended or
+    /// became something else.
+    pub ended_in_login: bool,
     /// How long it ran.
     pub run_time: Duration,
     /// Processor time, user and system.
@@ -59,12 +62,14 @@ impl EndReport {
             "lost-reboot" => Outcome::Lost { reason: Self::RESTARTED.to_owned() },
             _ => return None,
         };
+        let started = field(" started=", " start=")?;
         let start = seconds(field(" start=", " end=")?)?;
         let end = seconds(field(" end=", " cpu=")?)?;
         Some(Self {
             outcome,
             raw_status,
-            started: field(" started=", " start=")? == "yes",
+            started: started == "yes",
+            ended_in_login: started == "login",
             run_time: end.saturating_sub(start),
             cpu_time: cpu_time(field(" cpu=", " full=")?),
             disk_full: !field(" full=", " left=")?.is_empty(),
@@ -103,7 +108,9 @@ mod tests {
         assert_eq!(report.run_time, Duration::from_millis(2250));
         assert_eq!(report.cpu_time, Duration::from_millis(60_750));
         assert_eq!(report.left, "12(a b)");
-        assert!(report.started && !report.disk_full);
+        assert!(report.started && !report.disk_full && !report.ended_in_login);
+        let report = EndReport::parse(&LINE.replace("=yes", "=login")).unwrap();
+        assert!(!report.started && report.ended_in_login);
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub struct RunRequest<'a> {
     pub detached: bool,
     /// Whether an earlier session of the same run may still be there, with a ticket.
     pub again: bool,
+    /// What the host's program evaluates before it becomes a task with `login`.
+    pub login: &'a str,
 }
 
 /// A tree of the host's that a task needs.
@@ -186,7 +188,7 @@ impl RunRequest<'_> {
             say("tag", tag.as_bytes());
         }
         if task.login {
-            say("login", b"yes");
+            say("login", self.login.as_bytes());
         }
         if task.leave {
             say("leave", b"yes");
@@ -327,6 +329,7 @@ mod tests {
             tag: Some("t"),
             detached: true,
             again: true,
+            login: "",
         };
         insta::assert_snapshot!(String::from_utf8(request.line()).unwrap(), @r#"run id=0000-0000-0000-0001 attempt=x host=h name=c kind=command stdin=3 tree=copy/d1/data detach=yes again=yes origin=me@here since=1000 lease=70 tag=t bring=all slots=1 lock=/var/tmp/geto_lock -- '''A=1 2' B= -- echo -n '''it'"'"'s'"#);
     }

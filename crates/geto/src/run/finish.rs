@@ -180,6 +180,17 @@ impl Execution<'_> {
                 .of_task(self.id)
                 .caused_by(format!("it ended with status {}", report.raw_status))
         };
+        if report.ended_in_login {
+            let message = "start-up files of the login shell ended before the script was started";
+            return Some(
+                error(message)
+                    .caused_by(format!(
+                        "`exit`, `exec` or an error in its profile: status {}",
+                        report.raw_status
+                    ))
+                    .with_hint("leave out `--login`, or see what `$SHELL -l -c true` does there"),
+            );
+        }
         Some(match &self.host.setup {
             Some(setup) => {
                 error("`setup` failed, and the script was not started").with_hint(format!(

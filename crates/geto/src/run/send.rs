@@ -1,9 +1,10 @@
 //! What is sent of a task.
 
 use std::io::{self, Write};
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use geto_core::wire::{Patience, RunRequest, TreeUse};
+use geto_core::wire::{Patience, Program, RunRequest, TreeUse};
 use geto_core::{Host, Task, TaskId};
 use tokio::task::JoinHandle;
 
@@ -13,6 +14,10 @@ use crate::cache::Staged;
 use crate::session::Session;
 use crate::transport::Account;
 use crate::{Error, ErrorKind};
+
+/// What the host needs to run a task under the profile of the login shell. Few tasks ask for that, so it is no
+/// part of the program.
+static LOGIN: LazyLock<Program> = LazyLock::new(|| Program::strip(include_str!("login.sh")));
 
 /// A task that is to be sent.
 #[derive(Debug)]
@@ -68,6 +73,7 @@ impl Order<'_> {
             tag: batch.and_then(|batch| batch.tag.as_deref()),
             detached: self.detached,
             again: attempt.again,
+            login: LOGIN.text(),
         };
         session.writer().send(request.line()).await;
     }

@@ -23,6 +23,7 @@ mod kills;
 mod late;
 mod ledger;
 mod link;
+mod login;
 mod map;
 mod reconnect;
 mod scopes;

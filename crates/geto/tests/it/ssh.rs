@@ -10,7 +10,7 @@ use geto_testkit::{Dropbear, Machine, Server, Sshd, login_shells};
 use crate::support::{Place, below, runtime};
 
 /// The host that `server` is, reached as its own `ssh_config` says.
-fn host(server: &Server) -> Host {
+pub(crate) fn host(server: &Server) -> Host {
     let mut host = Host::new(server.name());
     host.ssh_config_path = Some(server.ssh_config().to_path_buf());
     host
@@ -62,7 +62,7 @@ fn runs_by(server: &Server, data: &Path, host: Host) {
     assert_eq!(tasks_left(server), Vec::<PathBuf>::new());
 }
 
-fn data(dir: &Path) -> PathBuf {
+pub(crate) fn data(dir: &Path) -> PathBuf {
     let data = dir.join("data");
     fs_err::create_dir_all(&data).unwrap();
     fs_err::write(data.join("f"), b"\0\xff\n").unwrap();
@@ -249,33 +249,6 @@ fn a_task_that_asks_finds_neither_input_nor_terminal() {
     let results = runtime()
         .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
     assert_eq!(results.stdout().unwrap(), b"end\nnone\n");
-}
-
-#[test]
-fn login_runs_under_the_profile_and_setup_before_the_script() {
-    for shell in login_shells() {
-        eprintln!("{}", shell.name);
-        // dash, ksh and mksh read .profile only as login shells; csh has another syntax.
-        let machine = Machine::new()
-            .login_shell(&shell.path)
-            .home_file(".profile", "export FROM_PROFILE=yes\n")
-            .home_file(".zprofile", "export FROM_PROFILE=yes\n")
-            .home_file(".yash_profile", "export FROM_PROFILE=yes\n")
-            .home_file(".login", "setenv FROM_PROFILE yes\n")
-            .home_file(".config/fish/config.fish", "set -x FROM_PROFILE yes\n");
-        let server = Sshd::builder().machine(machine).start();
-        let mut host = host(&server);
-        host.setup = Some("FROM_SETUP='a b'; export FROM_SETUP".to_owned());
-        host.env = vec![("FROM_INI".to_owned(), "x y".into())];
-        let place = Place::of(host);
-        let line = "echo \"$1 $FROM_PROFILE $FROM_SETUP $FROM_INI\"";
-        let mut task = Task::new(Script::from_commands("login", [line])).arg("it's");
-        task.login = true;
-        let results = runtime()
-            .block_on(async { place.fleet().run_on_host(&task, server.name()).await.unwrap() });
-        let stdout = String::from_utf8(results.stdout().unwrap()).unwrap();
-        assert_eq!(stdout, "it's yes a b x y\n", "{}", shell.name);
-    }
 }
 
 #[test]

@@ -98,18 +98,19 @@ follow() {
           lose_task
           break
         }
-        # A tick may be older than the start that it finds the output of.
+        # A login shell may have closed the way by which its start is told. A tick may be older than the
+        # start that it finds the output of.
+        [ ! -s started ] || tell_start
         [ -z "$g_begun" ] || copy_growth
         # One that was killed says nothing.
         [ -n "$g_follow$g_told" ] || [ ! -s supervisor ] || supervisor_lives || tell_end
         ;;
-      started)
-        g_begun=yes g_pid=none
-        read -r g_pid g_rest <"$g_pids/$g_id"
-        say started "$g_task/dir"
-        ;;
+      started) tell_start ;;
       'waiting '* | 'slot '* | 'full '* | 'fragile '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
-      ended) [ -n "$g_told" ] || tell_end ;;
+      ended)
+        [ ! -s started ] || tell_start
+        [ -n "$g_told" ] || tell_end
+        ;;
       gone) tell_gone ;;
       # Nobody else reads the channel any more.
       idle) break ;;
@@ -118,6 +119,14 @@ follow() {
     esac
   done
   close_output
+}
+
+# tell_start: tells that the script runs, once.
+tell_start() {
+  [ -z "$g_begun" ] || return 0
+  g_begun=yes g_pid=none
+  read -r g_pid g_rest <"$g_pids/$g_id"
+  say started "$g_task/dir"
 }
 
 # lose_task: the task, or somebody else, has removed what it writes to. Nobody could end it any more.

@@ -94,6 +94,7 @@ supervise() {
   g_why=
   [ -e "$g_task/why" ] && read -r g_why <"$g_task/why"
   g_started=
+  [ -z "$g_login" ] || [ -e "$g_task/login" ] || g_started=login
   [ -e "$g_task/started" ] && g_started=yes
   g_times=
   { read -r g_rest && read -r g_times; } <"$g_task/over"
@@ -167,7 +168,17 @@ execute() {
   unset LC_ALL
   [ -z "$g_locale" ] || export "LC_ALL=${g_locale#=}"
   export "GETO_TASK_ID=$g_id" "GETO_HOST=$g_host" "GETO_SCRIPT=$g_name"
+  # What it takes to run under the profile of the login shell comes with the request: `login.sh`.
+  [ -z "$g_login" ] || {
+    eval "$g_login"
+    set_own_aside
+  }
   while [ "$1" != -- ]; do
+    [ -z "$g_login" ] || {
+      set_aside "$1"
+      shift
+      continue
+    }
     # Of some names shells would take the value for arithmetic, in which commands may stand, until
     # such a variable is gone; in zsh it has to be hidden.
     # shellcheck disable=SC3044
@@ -180,16 +191,18 @@ execute() {
     shift
   done
   shift
-  [ -z "$g_setup" ] || eval "$g_setup" 9>&- || exit
-  # What was not written down has not happened: on a full disk nothing is started.
-  # Who ends a task that was left by its supervisor makes it, too.
-  set -C
-  echo "$g_start ${g_held-}" >"$g_task/started" || exit 125
-  set +C
-  # The follower may be gone by now; the task is not to end over that.
-  trap '' PIPE
-  echo started >&9 2>/dev/null
-  trap - PIPE
+  [ -n "$g_login" ] || {
+    [ -z "$g_setup" ] || eval "$g_setup" 9>&- || exit
+    # What was not written down has not happened: on a full disk nothing is started.
+    # Who ends a task that was left by its supervisor makes it, too.
+    set -C
+    echo "$g_start ${g_held-}" >"$g_task/started" || exit 125
+    set +C
+    # The follower may be gone by now; the task is not to end over that.
+    trap '' PIPE
+    echo started >&9 2>/dev/null
+    trap - PIPE
+  }
   case $g_kind in
     binary) set -- "$g_task/dir/.geto-script" "$@" ;;
     text) set -- "$g_interpreter" ${g_option:+"$g_option"} "$g_task/dir/.geto-script" "$@" ;;
@@ -199,12 +212,15 @@ execute() {
       ;;
   esac
   [ -z "$g_nice" ] || set -- nice -n "$g_nice" "$@"
-  # shellcheck disable=SC2016  # for the login shell
-  [ -z "$g_login" ] || case ${SHELL##*/} in
-    fish) set -- "$SHELL" -l -c 'exec $argv' "$@" ;;
-    csh | tcsh) set -- "$SHELL" -c 'if (-r ~/.login) source ~/.login; exec $argv:q' "$@" ;;
-    *) set -- "${SHELL:-/bin/sh}" -l -c 'exec "$@"' sh "$@" ;;
-  esac
+  if [ -n "$g_login" ]; then
+    log_in "$@"
+  else
+    become "$@"
+  fi
+}
+
+# become ARG...: becomes this command.
+become() {
   # A session of its own: a script that signals its whole group ends nothing but itself.
   if command -v setsid >/dev/null 2>&1; then
     set -- setsid "$@"
