@@ -5,7 +5,7 @@ use std::time::Duration;
 use geto_core::wire::{Clock, Listing, Reply, TaskState};
 use geto_core::{Host, Outcome, TaskId};
 
-use crate::session::{Next, Opening, Purpose, Session};
+use crate::session::{Next, Opening, Purpose, Session, unread};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Fleet};
 
@@ -113,7 +113,7 @@ pub(crate) async fn list(fleet: &Fleet, host: &Host) -> Result<Vec<HostTask>, Er
             }
         }
     }
-    Err(unread(host))
+    Err(unread(&host.name))
 }
 
 /// What a person is shown of it.
@@ -194,7 +194,7 @@ async fn try_remove(
         }
         return Ok(());
     }
-    Err(unread(host))
+    Err(unread(&host.name))
 }
 
 /// Removes a task that does not run, with all that it left on `host`.
@@ -209,10 +209,6 @@ fn pass(session: &Session, host: &Host, next: Next, failed: &str) -> Result<(), 
             .on_host(&host.name)
             .caused_by(printable(text.as_bytes()))),
         Next::Reply(_) => Ok(()),
-        Next::Again | Next::End(_) => Err(session.error(ErrorKind::Unreachable, "the link broke")),
+        Next::Again | Next::End(_) => Err(session.ended(ErrorKind::Unreachable, "the link broke")),
     }
-}
-
-fn unread(host: &Host) -> Error {
-    Error::new(ErrorKind::Host, "failed to start a shell that reads its input").on_host(&host.name)
 }

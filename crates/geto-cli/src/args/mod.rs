@@ -178,7 +178,8 @@ pub(crate) struct ConnectArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 
-    /// Give up connecting after this time; 90, 90s, 5m [default: 15s]
+    /// Give up connecting, and waiting for start-up files there, after this time; 90, 90s, 5m
+    /// [default: 15s]
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) connect_timeout: Option<Duration>,
 }

@@ -9,6 +9,8 @@ use super::slots::{Busy, HostLoad};
 
 /// What the loader says once it reads, if its words were not changed.
 const LOADER_READS: &[u8] = b"\ngeto-loader\n";
+/// What stands in front of the nonce where it is told to the host.
+const TOLD_BY: &[u8] = b"g_nonce=";
 /// What start-up files may print before the session answers; more is an error.
 const NOISE_LIMIT: usize = 1 << 20;
 /// How much of that is kept, for a person.
@@ -111,7 +113,7 @@ pub enum Reply {
 #[non_exhaustive]
 pub enum WireError {
     /// Too much came before the first answer.
-    #[error("the host sent more than 1 MiB before its first answer")]
+    #[error("start-up files of its login shell printed more than 1 MiB before the first answer")]
     Noise,
     /// Something that is no frame.
     #[error("the host sent something that is no answer")]
@@ -131,6 +133,7 @@ pub struct ReplyParser {
     noise_len: usize,
     loader_reads: bool,
     must_repeat: bool,
+    is_echoed: bool,
     state: State,
 }
 
@@ -159,6 +162,7 @@ impl ReplyParser {
             noise_len: 0,
             loader_reads: false,
             must_repeat: false,
+            is_echoed: false,
             state: State::Noise,
         }
     }
@@ -174,7 +178,18 @@ impl ReplyParser {
         if noise.ends_with(LOADER_READS) {
             noise.truncate(noise.len() - LOADER_READS.len());
         }
+        // What they have printed of the program is no news.
+        let own = b"geto-begin ";
+        if let Some(end) = noise.windows(own.len()).position(|window| window == own) {
+            noise.truncate(end);
+        }
         noise
+    }
+
+    /// Whether the host has printed the nonce as it was told: start-up files have read what was meant for
+    /// the loader, and print it. The program does not run on this channel.
+    pub fn is_echoed(&self) -> bool {
+        self.is_echoed
     }
 
     /// Whether the loader has said that it reads.
@@ -242,14 +257,28 @@ impl ReplyParser {
 
     /// Drops what comes before the nonce; returns whether it was found.
     fn skip_noise(&mut self) -> Result<bool, WireError> {
-        let found = self.buffer.windows(self.nonce.len()).position(|w| w == self.nonce);
+        let told =
+            |at: usize| self.buffer.get(..at).is_some_and(|before| before.ends_with(TOLD_BY));
+        let nonces = self.buffer.windows(self.nonce.len()).enumerate();
+        let mut nonces = nonces.filter(|(_, window)| *window == self.nonce).map(|(at, _)| at);
+        let mut echo_end = 0;
+        let found = nonces.find(|&at| {
+            let is_echo = told(at);
+            if is_echo {
+                echo_end = at.saturating_add(self.nonce.len());
+            }
+            !is_echo
+        });
+        self.is_echoed |= echo_end > 0;
         // Both words are shorter than a nonce, so that the part that stays has room for them. What
         // follows the nonce is no word of the loader, though it may look like one.
         let noise = self.buffer.get(..found.unwrap_or(self.buffer.len())).unwrap_or_default();
         self.loader_reads |= contains(noise, LOADER_READS);
         self.must_repeat |= contains(noise, b"\ngeto-again\n");
-        // The end of the buffer may be the beginning of the nonce.
-        let skip = found.unwrap_or(self.buffer.len().saturating_sub(self.nonce.len()));
+        // The end of the buffer may be the beginning of the nonce, or of what stands in front of it, without
+        // which the nonce would be taken for an answer the next time.
+        let kept = TOLD_BY.len() + self.nonce.len();
+        let skip = found.unwrap_or(self.buffer.len().saturating_sub(kept).max(echo_end));
         let noise = self.buffer.split_to(skip);
         let room = NOISE_KEPT.saturating_sub(self.noise.len());
         self.noise.extend(noise.iter().take(room));
@@ -416,6 +445,23 @@ mod tests {
             assert_eq!(replies(&[bad]), Err(WireError::NoFrame), "{bad:?}");
         }
         assert_eq!(replies(&[b"N0NCE hello 99999999\n"]), Err(WireError::TooLong(99_999_999)));
+    }
+
+    #[test]
+    fn the_nonce_as_it_was_told_is_no_answer() {
+        let echo = b"Hi\n\n\ngeto-begin 9\ng_nonce=N0NCE\nexec\n";
+        let stream = [&echo[..], b"N0NCE hello 1\n1"].concat();
+        for split in 0..stream.len() {
+            let mut parser = ReplyParser::new("N0NCE");
+            let mut heard = Vec::new();
+            let (first, second) = stream.split_at(split);
+            for piece in [first, second] {
+                parser.feed(piece);
+                heard.extend(std::iter::from_fn(|| parser.next().unwrap()));
+            }
+            assert_eq!(heard, [Reply::Hello], "{split}");
+            assert!(parser.is_echoed() && parser.noise() == b"Hi\n\n\n", "{split}");
+        }
     }
 
     #[test]

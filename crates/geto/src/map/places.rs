@@ -7,7 +7,7 @@ use geto_core::wire::{Reply, SlotRequest};
 use geto_core::{Host, TaskId};
 
 use crate::run::Warm;
-use crate::session::{Next, Opening, Purpose, Session};
+use crate::session::{Next, Opening, Purpose, Session, unread};
 use crate::{Error, ErrorKind, Fleet, Removal};
 
 /// For how long a host waits for a session that can tell it what to remove: while all of them run
@@ -227,11 +227,10 @@ pub(super) async fn greet(fleet: &Fleet, location: &Location) -> Result<(u32, Wo
                 }
                 Next::Reply(_) => {}
                 Next::End(_) => {
-                    return Err(session.error(ErrorKind::Unreachable, "the link broke"));
+                    return Err(session.ended(ErrorKind::Unreachable, "the link broke"));
                 }
             }
         }
     }
-    Err(Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
-        .on_host(&host.name))
+    Err(unread(&host.name))
 }

@@ -14,7 +14,7 @@ use geto_core::wire::{Reply, SlotRequest};
 use self::faults::Finding;
 pub use self::faults::{Checkup, Fault, FaultKind};
 pub use self::status::HostStatus;
-use crate::session::{Next, Opening, Purpose, Session};
+use crate::session::{Next, Opening, Purpose, Session, unread};
 use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
@@ -103,8 +103,7 @@ impl Observer {
                 Next::Reply(_) | Next::End(_) => return Err(no_answer(&session)),
             }
         }
-        let message = "failed to start a shell that reads its input";
-        Err(Error::new(ErrorKind::Host, message).on_host(&host.name))
+        Err(unread(&host.name))
     }
 
     /// Asks what the host is like now.
@@ -181,5 +180,5 @@ impl Observer {
 }
 
 fn no_answer(session: &Session) -> Error {
-    session.error(ErrorKind::Host, "failed to get an answer")
+    session.ended(ErrorKind::Host, "failed to get an answer")
 }

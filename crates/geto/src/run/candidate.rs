@@ -5,7 +5,7 @@ use std::sync::Arc;
 use geto_core::Host;
 use geto_core::wire::{Busy, HostLoad, Reply};
 
-use crate::session::{Next, Opening, Purpose, Session};
+use crate::session::{Next, Opening, Purpose, Session, unread};
 use crate::text::printable;
 use crate::transport::Transport;
 use crate::{Error, ErrorKind, Fleet};
@@ -67,9 +67,9 @@ pub(super) async fn candidate(
     let patience = fleet.connect_options().connect_timeout;
     tokio::time::timeout(patience, answering).await.unwrap_or_else(|_elapsed| {
         let seconds = patience.as_secs_f64();
-        Err(Error::new(ErrorKind::Unreachable, "failed to get an answer")
-            .on_host(&name)
-            .caused_by(format!("its shell was silent for {seconds} s")))
+        Err(Error::new(ErrorKind::Unreachable, "failed to get an answer").on_host(&name).caused_by(
+            format!("its shell was silent for {seconds} s; see what its start-up files do"),
+        ))
     })
 }
 
@@ -94,8 +94,7 @@ async fn answer(
             }
         }
     }
-    Err(Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
-        .on_host(&host.name))
+    Err(unread(&host.name))
 }
 
 impl Candidate {
@@ -122,7 +121,7 @@ fn check(session: &Session, host: &str, next: Next) -> Result<(), Error> {
                 .caused_by(printable(text.as_bytes())))
         }
         Next::Reply(_) => Ok(()),
-        Next::Again | Next::End(_) => Err(session.error(ErrorKind::Unreachable, "the link broke")),
+        Next::Again | Next::End(_) => Err(session.ended(ErrorKind::Unreachable, "the link broke")),
     }
 }
 

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::send::{Attempt, Order};
 use super::store::Store;
 use super::warm::Batch;
-use crate::session::{Next, Opening, Purpose, Session, random};
+use crate::session::{Next, Opening, Purpose, Session, random, unread};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
 
@@ -276,11 +276,7 @@ impl Execution<'_> {
                 }
             }
         }
-        Err(Failure::Final(
-            Error::new(ErrorKind::Host, "failed to start a shell that reads its input")
-                .on_host(&self.host.name)
-                .with_hint("see what the login shell's start-up files do when not on a terminal"),
-        ))
+        Err(Failure::Final(unread(&self.host.name).of_task(self.id)))
     }
 
     /// What a session says, and the files that come behind it.

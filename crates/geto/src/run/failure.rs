@@ -55,10 +55,7 @@ impl Execution<'_> {
 
     /// A login shell that ends without running the loader: the task can't have been started.
     pub(super) fn shut_out(&self, session: &Session) -> Error {
-        session
-            .error(ErrorKind::NotStarted, "the login shell ended without running a command")
-            .of_task(self.id)
-            .with_hint("see which shell the user has there (`getent passwd`), and what its start-up files do")
+        session.shut_out().of_task(self.id)
     }
 
     /// What the end of the link means.

@@ -98,15 +98,24 @@ impl Execution<'_> {
             let said = self.bring_in(&mut session, tree, &mut bases, limit).await;
             self.progress.bytes_sent += session.sent();
             self.progress.bytes_received += session.received();
-            match said? {
-                Held::Again => {}
-                Held::Refused(reason) => return Ok(Some(reason)),
-                _ => {
-                    let tree = tree.clone();
-                    let note = move || Memory::open(&place).sent(&tree);
-                    drop(tokio::task::spawn_blocking(note).await);
-                    return Ok(None);
+            match said {
+                // Another link would end in the same login shell.
+                Err(Failure::Link(error))
+                    if session.is_swallowed()
+                        || session.is_slow() && !session.is_greeted() && link.answers().await =>
+                {
+                    return Err(error.of_task(self.id).into());
                 }
+                said => match said? {
+                    Held::Again => {}
+                    Held::Refused(reason) => return Ok(Some(reason)),
+                    _ => {
+                        let tree = tree.clone();
+                        let note = move || Memory::open(&place).sent(&tree);
+                        drop(tokio::task::spawn_blocking(note).await);
+                        return Ok(None);
+                    }
+                },
             }
         }
         Ok(Some("its login shell reads what is sent".to_owned()))

@@ -100,8 +100,16 @@ impl Execution<'_> {
                 }
                 next = session.next() => match next {
                     Ok(next) => next,
+                    // What was sent is with those who read it, and is of no use to the program any more.
+                    Err(error) if session.is_swallowed() && self.progress.sessions == 1 => {
+                        return Err(error.of_task(self.id).into());
+                    }
                     // A host that has just been started may hang; the task is elsewhere in it.
-                    Err(error) if session.is_slow() && self.progress.sessions > 1 => {
+                    Err(error)
+                        if session.is_slow()
+                            && (self.progress.sessions > 1
+                                || !session.is_greeted() && !link.answers().await) =>
+                    {
                         return Err(Failure::Link(error));
                     }
                     Err(error) => return Err(self.broken(error).into()),

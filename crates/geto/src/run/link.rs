@@ -10,11 +10,13 @@ use super::Event;
 use super::execute::Follow;
 use super::wake::Wake;
 use crate::session::random;
-use crate::transport::Transport;
+use crate::transport::{ChannelRefused, Transport};
 use crate::{Error, ErrorKind, Fleet};
 
 /// The pause before the second try; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long a link may take to show that it works, when its host has been silent.
+const LOOK: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -128,6 +130,15 @@ impl<'a> Link<'a> {
                 Err(error) => return Err(error),
             }
             self.rest(&last).await?;
+        }
+    }
+
+    /// Whether the host takes one more command: who is silent then is its login shell, not the link.
+    pub(super) async fn answers(&self) -> bool {
+        match tokio::time::timeout(LOOK, self.transport.open("exit")).await {
+            Ok(Ok(_channel)) => true,
+            Ok(Err(error)) => ChannelRefused::is_cause_of(&error),
+            Err(_elapsed) => false,
         }
     }
 

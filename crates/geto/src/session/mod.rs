@@ -2,6 +2,7 @@
 
 mod pace;
 mod purpose;
+mod start_up;
 mod writer;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use purpose::Purpose;
+pub(crate) use start_up::unread;
 pub(crate) use writer::Writer;
 
 use self::pace::{GivenUp, Pace};
@@ -70,6 +72,8 @@ pub(crate) struct Session {
     greeted: bool,
     asked: bool,
     silences: u32,
+    /// Until when start-up files of the login shell may take, and how long that is.
+    start_up: (Option<Instant>, Duration),
     /// The host took longer than it may.
     slow: bool,
     received: u64,
@@ -91,6 +95,7 @@ impl Session {
     ) -> Result<Self, Error> {
         let Channel { stdin, events } = transport.open(wire::loader()).await?;
         let nonce = format!("{:016x}{:016x}", random()?, random()?);
+        let start_up = transport.start_up_timeout();
         let mut session = Self {
             number: OPENED.fetch_add(1, Ordering::Relaxed),
             host: host.to_owned(),
@@ -104,6 +109,7 @@ impl Session {
             greeted: false,
             asked: false,
             silences: 0,
+            start_up: (Instant::now().checked_add(start_up), start_up),
             slow: false,
             received: 0,
             stderr: Vec::new(),
@@ -216,7 +222,7 @@ impl Session {
                 // Something else holds the channel of a shell that has ended.
                 Some(_) => left.min(SILENCE),
                 None if self.greeted => left,
-                None => left.min(SILENCE),
+                None => left.min(SILENCE).min(self.left_to_start_up()?),
             };
             match timeout(left, self.events.recv()).await {
                 Ok(None) => return Ok(Next::End(self.status)),
@@ -269,6 +275,11 @@ impl Session {
     /// Whether it failed because the host took too long.
     pub(crate) fn is_slow(&self) -> bool {
         self.slow
+    }
+
+    /// Whether start-up files have read, and printed, what was meant for the program: it was not run.
+    pub(crate) fn is_swallowed(&self) -> bool {
+        self.parser.is_echoed() && !self.greeted
     }
 
     /// Whether the program has begun. When the channel's command ended before, nothing that was sent
@@ -335,6 +346,20 @@ impl Session {
         None
     }
 
+    /// How long start-up files of the login shell may still take, if they have not ended.
+    fn left_to_start_up(&mut self) -> Result<Duration, Error> {
+        let Some(end) = self.start_up.0.filter(|_| !self.parser.loader_reads()) else {
+            return Ok(Duration::MAX);
+        };
+        match end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => {
+                self.slow = true;
+                Err(self.no_answer())
+            }
+            left => Ok(left),
+        }
+    }
+
     fn be_patient(&mut self) -> Result<(), Error> {
         self.silences += 1;
         if self.silences <= SILENCES {
@@ -342,12 +367,6 @@ impl Session {
         }
         self.slow = true;
         Err(self.no_answer())
-    }
-
-    fn no_answer(&self) -> Error {
-        let hint = "see what the login shell's start-up files do when they are not on a terminal";
-        let message = "failed to get an answer from the login shell";
-        self.error(ErrorKind::Host, message).with_hint(hint)
     }
 
     /// Asks the loader, if it still waits for the program, to say so. To a program that runs this
@@ -362,9 +381,8 @@ impl Session {
     /// Feeds start-up files that read with ever more empty lines until the loader says that it
     /// reads.
     async fn await_loader(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + SILENCE * SILENCES;
         let mut lines = 16;
-        while Instant::now() < deadline {
+        while self.start_up.0.is_none_or(|end| Instant::now() < end) {
             drop(self.parser.next().map_err(|error| self.garbled(error))?);
             if self.parser.loader_reads() {
                 return Ok(());

@@ -20,7 +20,8 @@ use crate::{Error, ErrorKind};
 #[non_exhaustive]
 pub struct ConnectOptions {
     /// How long it may take from the look-up of the name until the host lets geto in, hosts in
-    /// between included; the time that a person takes to answer does not count. 15 s by default.
+    /// between included; the time that a person takes to answer does not count. The start-up files of its
+    /// login shell may take as long again. 15 s by default.
     pub connect_timeout: Duration,
     /// Who is asked for passwords, passphrases and about unknown host keys; nobody by default.
     pub prompter: Arc<dyn Prompter>,

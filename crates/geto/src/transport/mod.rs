@@ -23,6 +23,7 @@ mod turns;
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,6 +62,12 @@ pub trait Transport: Send + Sync + fmt::Debug {
     /// when this process ends. `None`, the default, when that can't be told.
     fn bytes_sent(&self) -> Option<u64> {
         None
+    }
+
+    /// How long the start-up files of the login shell may take, from the start of a command; 15 s by
+    /// default. When they take longer, the host is given up.
+    fn start_up_timeout(&self) -> Duration {
+        ConnectOptions::default().connect_timeout
     }
 }
 

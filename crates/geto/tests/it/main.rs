@@ -30,6 +30,7 @@ mod scopes;
 mod shells;
 mod slots;
 mod ssh;
+mod start_up;
 mod support;
 mod swept;
 mod world;

@@ -73,7 +73,7 @@ async fn a_host_whose_shell_is_silent_is_left_out_too() {
     let (first, warnings) = run(&fleet).await;
     assert_eq!(first, "up");
     let why = "host `late` is left out: failed to get an answer on host `late`: its shell was \
-               silent for 2 s";
+               silent for 2 s; see what its start-up files do";
     assert_eq!(warnings, [why]);
     assert_eq!(run(&fleet).await, ("up".to_owned(), vec![ASIDE.to_owned()]));
 }

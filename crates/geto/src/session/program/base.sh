@@ -19,6 +19,8 @@
 #   and dash, ash and ksh93 can't undo that for the task.
 # - A fork costs 0.3 ms, a program 1 ms: count them.
 
+# Only the loader runs this. Another shell, which start-up files have become, would read it as commands.
+[ "$0" = geto ] || exit 126
 # File descriptors: 3 is the channel's input, 4 its output, 7 the mutex, 8 the ticket of a running
 # task, 9 its events.
 exec 3<&0 4>&1 7</dev/null 8</dev/null </dev/null >/dev/null

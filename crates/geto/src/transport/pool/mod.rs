@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use geto_core::{Host, Secret, TransportKind};
@@ -217,5 +218,9 @@ impl Transport for Lease {
 
     fn bytes_sent(&self) -> Option<u64> {
         self.shared.bytes_sent()
+    }
+
+    fn start_up_timeout(&self) -> Duration {
+        self.shared.connect_timeout()
     }
 }

@@ -1,6 +1,7 @@
 //! The connections to one host.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use geto_core::Host;
 use tokio::sync::Notify;
@@ -86,6 +87,10 @@ impl Shared {
                 return Err(error);
             }
         }
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.options.connect_timeout
     }
 
     pub(super) fn max_sessions(&self) -> Option<usize> {
