@@ -69,10 +69,7 @@ impl Console {
             canceller.clone(),
             output.clone(),
             true,
-            {
-                let whereabouts = whereabouts.clone();
-                move || whereabouts.is_started()
-            },
+            whereabouts.clone(),
             printer,
         ));
         let follower = Follower {

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer};
 use crate::progress::{Progress, Waits};
+use crate::signals::Interrupted;
 
 /// Where the task is, as far as it is known.
 #[derive(Debug, Clone)]
@@ -27,6 +28,12 @@ struct Place {
     /// It was started by another process, which has told its id.
     is_started: bool,
     directory: Option<String>,
+    /// The user has asked for its end.
+    is_asked: bool,
+    /// The host has heard of that.
+    is_ending: bool,
+    /// The script has ended.
+    has_ended: bool,
 }
 
 impl Whereabouts {
@@ -42,38 +49,56 @@ impl Whereabouts {
 
     fn of(id: TaskId, host: &str, is_started: bool) -> Self {
         let host = host.to_owned();
-        let place = Place { id, host, connected: false, waits: false, is_started, directory: None };
+        let place = Place {
+            id,
+            host,
+            connected: false,
+            waits: false,
+            is_started,
+            directory: None,
+            is_asked: false,
+            is_ending: false,
+            has_ended: false,
+        };
         Self(Arc::new(Mutex::new(place)))
-    }
-
-    /// Whether the script is known to have started.
-    pub(crate) fn is_started(&self) -> bool {
-        self.with(|place| place.directory.is_some())
     }
 
     /// Says that geto leaves the task, and how to find it.
     pub(crate) fn tell(&self, printer: Printer) {
-        self.with(|Place { id, host, connected, waits, is_started, directory }| {
+        self.with(|place| {
+            let Place { id, host, connected, waits, is_started, directory, .. } = &*place;
+            let what = match place {
+                Place { has_ended: true, .. } => "has ended on",
+                Place { is_ending: true, .. } => "is being ended on",
+                _ => "goes on on",
+            };
+            let untold = match place {
+                Place { is_asked: true, is_ending: false, has_ended: false, .. } => format!(
+                    "; the host has not said that it ends it: `geto kill -H {host} {id}` does"
+                ),
+                _ => String::new(),
+            };
             let text = match directory {
                 Some(directory) => format!(
-                    "task {id} goes on on host `{host}`; its files are in `{directory}`, its \
+                    "task {id} {what} host `{host}`{untold}; its files are in `{directory}`, its \
                      output and outcome beside it; `geto attach -H {host} {id}` goes on with it"
                 ),
                 None if *is_started => format!(
-                    "task {id} is left as it is on host `{host}`; `geto attach -H {host} {id}` goes \
-                     on with it"
+                    "task {id} is left as it is on host `{host}`{untold}; `geto attach -H {host} {id}` \
+                     goes on with it"
                 ),
                 None if *waits => format!(
                     "task {id} gives up its place in the queue on host `{host}`: it was not started"
                 ),
                 None if *connected => format!(
                     "task {id} was not seen to start on host `{host}`; `geto ps -H {host}` lists it \
-                     if it did"
+                     if it did{untold}"
                 ),
                 None => "the task was not started".to_owned(),
             };
             let object = json!({
                 "event": "left", "task": id.to_string(), "host": host, "directory": directory,
+                "ending": place.is_ending,
             });
             printer.insist(&text, &object);
         });
@@ -88,6 +113,16 @@ impl Whereabouts {
         });
     }
 
+    /// The host has heard that the task is to be ended.
+    pub(crate) fn ending(&self) {
+        self.with(|place| place.is_ending = true);
+    }
+
+    /// The script has ended.
+    pub(crate) fn ended(&self) {
+        self.with(|place| place.has_ended = true);
+    }
+
     /// The script runs in `directory`.
     pub(crate) fn started(&self, directory: &str) {
         self.with(|place| place.directory = Some(directory.to_owned()));
@@ -95,6 +130,22 @@ impl Whereabouts {
 
     fn with<T>(&self, work: impl FnOnce(&mut Place) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Interrupted for Whereabouts {
+    fn ask(&self) -> bool {
+        self.with(|place| {
+            place.is_asked = true;
+            place.directory.is_some()
+        })
+    }
+
+    fn is_told(&self) -> bool {
+        self.with(|place| {
+            let is_there = place.connected || place.is_started || place.directory.is_some();
+            place.is_ending || place.has_ended || !is_there
+        })
     }
 }
 
@@ -114,6 +165,11 @@ pub(crate) struct Follower {
 impl Follower {
     /// Shows what has happened.
     pub(crate) fn take(&mut self, event: Event) {
+        match event {
+            Event::Ending { .. } => self.whereabouts.ending(),
+            Event::Ended { .. } => self.whereabouts.ended(),
+            _ => {}
+        }
         match self.printer.form() {
             Form::Text => self.show(event),
             Form::Json => self.show_object(event),
@@ -233,6 +289,7 @@ pub(crate) fn object(event: Event, script: &str) -> Option<serde_json::Value> {
             merge(&mut object, &serde_json::to_value(&outcome).unwrap_or_default());
             object
         }
+        Event::Ending { host } => json!({ "event": "ending", "host": host }),
         Event::LinkBroken { host, reason } => {
             json!({ "event": "link-broken", "host": host, "message": reason })
         }

@@ -1,6 +1,7 @@
 //! What geto does when it is asked to end.
 
 use std::io;
+use std::time::Duration;
 
 use geto::{Canceller, ExitCode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +9,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::exit;
 use crate::output::Output;
 use crate::printer::Printer;
+
+/// How long geto stays after a second Ctrl-C for the host to hear of the first, at most.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What is to be ended at the first Ctrl-C.
+pub(crate) trait Interrupted: Send {
+    /// It was asked to end; tells whether a task has started.
+    fn ask(&self) -> bool;
+    /// Whether there is no host that has yet to hear of it.
+    fn is_told(&self) -> bool;
+}
 
 /// The signals that ask geto to end, caught from now on.
 #[derive(Debug)]
@@ -63,13 +77,13 @@ impl Signals {
 
     /// Ends the task at the first Ctrl-C; from then on output that is shown while it comes waits for
     /// no reader. Returns when geto is to leave it alone and end, and with
-    /// what.
+    /// what: after a second Ctrl-C not before the host has heard of the first, or has had the time to.
     pub(crate) async fn watch(
         mut self,
         canceller: Canceller,
         output: Output,
         is_streaming: bool,
-        is_started: impl Fn() -> bool,
+        task: impl Interrupted,
         printer: Printer,
     ) -> ExitCode {
         let mut interrupted = false;
@@ -77,6 +91,8 @@ impl Signals {
             tokio::select! {
                 () = self.interrupt.next() => {
                     if interrupted {
+                        output.hurry();
+                        self.await_told(&task).await;
                         break ExitCode::INTERRUPTED;
                     }
                     interrupted = true;
@@ -84,7 +100,7 @@ impl Signals {
                     if is_streaming {
                         output.hurry();
                     }
-                    if is_started() {
+                    if task.ask() {
                         printer.note("ending the task; Ctrl-C once more leaves it");
                     }
                 }
@@ -95,6 +111,21 @@ impl Signals {
         };
         output.hurry();
         code
+    }
+
+    /// Waits until the host has heard that the task is to be ended, but not for long, nor for one who
+    /// is in a hurry.
+    async fn await_told(&mut self, task: &impl Interrupted) {
+        let hearing = async {
+            let mut look = tokio::time::interval(LOOK);
+            while !task.is_told() {
+                look.tick().await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(PATIENCE, hearing) => {}
+            _ = self.next() => {}
+        }
     }
 }
 

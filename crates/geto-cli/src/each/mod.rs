@@ -28,7 +28,7 @@ use crate::lines::Lines;
 use crate::output::{Output, Stream};
 use crate::printer::{Form, Printer, error_object};
 use crate::prompt::is_asking;
-use crate::signals::Signals;
+use crate::signals::{Interrupted, Signals};
 use crate::task::task;
 
 /// After how long without news those that have ended are shown, when nothing runs and others still
@@ -77,12 +77,9 @@ async fn execute(
     let board = Arc::new(Mutex::new(board));
     // What is shown in the end has not been waiting for anybody.
     let is_streaming = form != Show::Folded;
-    let is_started = {
-        let board = Arc::clone(&board);
-        move || lock(&board).hosts.values().any(|host| host.started.is_some() && !host.done)
-    };
+    let task_there = Arc::clone(&board);
     let mut asked_to_end =
-        tokio::spawn(signals.watch(canceller, output.clone(), is_streaming, is_started, printer));
+        tokio::spawn(signals.watch(canceller, output.clone(), is_streaming, task_there, printer));
     let script = task.script.name().to_owned();
     let begun = Instant::now();
     let running = {
@@ -165,6 +162,8 @@ struct Board {
     latest: Instant,
     bar: Option<ProgressBar>,
     broken: Option<io::Error>,
+    /// The user has asked for the end of all.
+    is_asked: bool,
 }
 
 /// What has happened on one host.
@@ -211,6 +210,7 @@ impl Board {
             latest: Instant::now(),
             bar,
             broken: None,
+            is_asked: false,
         }
     }
 
@@ -229,8 +229,13 @@ impl Board {
             Event::Started { id, directory, .. } => {
                 let place = Whereabouts::new(*id, host);
                 place.started(directory);
+                if self.is_asked {
+                    place.ask();
+                }
                 progress.started = Some(place);
             }
+            Event::Ending { .. } => progress.started.iter().for_each(Whereabouts::ending),
+            Event::Ended { .. } => progress.started.iter().for_each(Whereabouts::ended),
             _ => {}
         }
         if self.form == Show::Objects {
@@ -388,6 +393,24 @@ impl Board {
         for place in left.iter().filter_map(|(_, host)| host.started.as_ref()) {
             place.tell(self.printer);
         }
+    }
+}
+
+impl Interrupted for Arc<Mutex<Board>> {
+    fn ask(&self) -> bool {
+        let mut board = lock(self);
+        board.is_asked = true;
+        let started = board.hosts.values().filter(|host| !host.done);
+        started.filter_map(|host| host.started.as_ref()).fold(false, |_, place| {
+            place.ask();
+            true
+        })
+    }
+
+    fn is_told(&self) -> bool {
+        let board = lock(self);
+        let mut there = board.hosts.values().filter(|host| host.connected && !host.done);
+        there.all(|host| host.started.as_ref().is_some_and(Interrupted::is_told))
     }
 }
 

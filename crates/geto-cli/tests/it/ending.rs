@@ -2,9 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
-use geto_testkit::{Server, Sshd};
+use geto_testkit::{Cut, Proxy, Server, Sshd};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{World, entries};
@@ -84,12 +85,79 @@ fn a_second_ctrl_c_leaves_at_once_and_says_where_the_task_is() {
     let text = world.env.redact(&text);
     assert!(
         text.starts_with(
-            "geto: task <id> goes on on host `local`; its files are in `$HOME/.cache/geto/"
+            "geto: task <id> is being ended on host `local`; its files are in `$HOME/.cache/geto/"
         ),
         "{text}"
     );
     // The task was told to end, and does: TERM first, KILL ten seconds later.
     wait_for_end(&world);
+}
+
+/// A task on a host behind a proxy, which only a KILL ends; the first Ctrl-C is sent when `breaks` has broken
+/// the link, the second once the first was seen. Returns geto, the rest of what it says on stderr, and the
+/// task's directory.
+fn interrupted_twice(
+    world: &World,
+    server: &Server,
+    breaks: impl FnOnce(),
+) -> (Child, BufReader<ChildStderr>, PathBuf) {
+    let line = "trap '' TERM; echo up; while :; do sleep 0.1; done";
+    let mut command = world.command(&["run", "-H", "server1", "-c", line]);
+    let (mut child, _stdout) = started(world, &mut command);
+    let machines = entries(&server.inside("~/.cache/geto"));
+    let [task] = &entries(&machines[0].join("tasks"))[..] else { panic!("{machines:?}") };
+    breaks();
+    signal(&child, Signal::INT);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("ending the task") {
+        text.clear();
+        assert!(stderr.read_line(&mut text).unwrap() > 0);
+    }
+    signal(&child, Signal::INT);
+    (child, stderr, task.clone())
+}
+
+fn behind_proxy() -> (World, Server, Proxy) {
+    let (world, server) = (World::new(), Sshd::builder().name("server1").start());
+    let proxy = Proxy::builder(server.address()).start();
+    world.env.use_servers_at(&[(&server, proxy.address())]);
+    (world, server, proxy)
+}
+
+/// Nothing of the first one gets through before the second one.
+#[test]
+fn a_second_ctrl_c_leaves_once_the_host_has_heard_of_the_first() {
+    let (world, server, proxy) = behind_proxy();
+    let (mut child, mut stderr, task) = interrupted_twice(&world, &server, || proxy.stall());
+    proxy.resume();
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");
+    assert!(text.contains(" is being ended on host `server1`; its files are in `"), "{text}");
+    assert_eq!(fs_err::read(task.join("why")).unwrap(), b"cancelled\n");
+}
+
+#[test]
+fn a_second_ctrl_c_says_so_when_the_host_can_not_hear_of_the_first() {
+    let (world, server, proxy) = behind_proxy();
+    let (mut child, mut stderr, task) = interrupted_twice(&world, &server, || {
+        proxy.refuse(true);
+        proxy.cut(Cut::Reset);
+    });
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{text}");
+    let id = task.file_name().unwrap().to_str().unwrap();
+    let kill = format!(
+        " goes on on host `server1`; the host has not said that it ends it: \
+         `geto kill -H server1 {id}` does; "
+    );
+    assert!(text.contains(&kill), "{text}");
+    assert!(!task.join("why").exists());
+    proxy.refuse(false);
+    assert_eq!(world.geto(&["kill", "-H", "server1", id]).code(), 0);
+    assert_eq!(fs_err::read(task.join("why")).unwrap(), b"cancelled\n");
 }
 
 #[test]
@@ -173,7 +241,7 @@ fn a_reader_that_stalls_holds_up_neither_ctrl_c_nor_the_end() {
 }
 
 /// The directories that children `ssh` of geto have here.
-fn directories_of_ssh(world: &World) -> Vec<std::path::PathBuf> {
+fn directories_of_ssh(world: &World) -> Vec<PathBuf> {
     let mut all = entries(&world.env.tmp());
     all.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("geto-ssh-"));
     all

@@ -63,6 +63,12 @@ pub enum Event {
     Stdout(Bytes),
     /// The script's standard error grew.
     Stderr(Bytes),
+    /// The host has heard that the task is to be ended, and ends it with all its processes, whatever becomes
+    /// of the link.
+    Ending {
+        /// The host's name.
+        host: String,
+    },
     /// The script ended; its files have not been brought yet.
     Ended {
         /// How.

@@ -379,6 +379,9 @@ impl Execution<'_> {
             Reply::Fact { name, value } if name == "fragile" => {
                 (self.follow)(Event::Warning(super::failure::fragile(&self.host.name, &value)));
             }
+            Reply::Fact { name, .. } if name == "ending" => {
+                (self.follow)(Event::Ending { host: self.host.name.clone() });
+            }
             Reply::Damaged(reason) => {
                 self.progress.damaged = Some(printable_lines(reason.as_bytes()));
             }

@@ -8,7 +8,11 @@ read_channel() {
   drop_ticket
   while read -r g_rest; do
     case $g_rest in
-      cancel) stop cancelled ;;
+      # Also for an origin that is gone, which a message would end this process over.
+      cancel)
+        (echo ending)
+        stop cancelled
+        ;;
       'alive '*) extend_lease "${g_rest#* }" ;;
       look) echo tick ;;
       ticks)
@@ -106,6 +110,7 @@ follow() {
         [ -n "$g_follow$g_told" ] || [ ! -s supervisor ] || supervisor_lives || tell_end
         ;;
       started) tell_start ;;
+      ending) say ending '' ;;
       'waiting '* | 'slot '* | 'full '* | 'fragile '* | 'error '*) say "${g_event%% *}" "${g_event#* }" ;;
       ended)
         [ ! -s started ] || tell_start
