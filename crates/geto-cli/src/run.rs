@@ -31,13 +31,14 @@ async fn candidates(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<V
     if !hosts.is_empty() {
         return Ok(hosts);
     }
+    let hosts = fleet.select(&["local".to_owned()], &args.hosts.exclude_host).await?;
     printer.note("no host is named and there is no geto.ini: running on `local`");
     let slip = args.what.words.iter().skip(1).find(|word| *word == "-H" || *word == "--host");
     if let (Some(slip), false) = (slip, args.what.is_behind_dashes) {
         let slip = slip.display();
         printer.warning(&format!("`{slip}` behind the script is an argument of the script's own"));
     }
-    Ok(vec![fleet.settings().local_host()])
+    Ok(hosts)
 }
 
 /// Refuses where files could never be put, before anything is run.

@@ -432,7 +432,8 @@ pub(crate) struct TaskArgs {
 /// What comes home.
 #[derive(Debug, Args)]
 pub(crate) struct HomeArgs {
-    /// Bring these files home [default: all that the script left, DEPS apart]
+    /// Bring these files home, as globs of a shell: no `*`, and no `**`, goes down into directories
+    /// [default: all that the script left, DEPS apart]
     #[arg(long, value_name = "GLOB", conflicts_with = "no_files")]
     pub(crate) bring: Vec<String>,
 

@@ -24,6 +24,20 @@ fn the_example_runs_on_this_machine() {
     assert!(world.tasks().is_empty());
 }
 
+/// What is not asked for by name can be taken out all the same, and a slip is no leave to run here.
+#[test]
+fn a_host_that_is_taken_out_is_not_run_on() {
+    let world = World::new();
+    for (word, why) in
+        [("local", "no host is left"), ("l*", "no host is left"), ("node7", "`node7`")]
+    {
+        let ran = world.geto(&["run", "-x", word, "-c", "echo ran"]);
+        assert_eq!((ran.code(), ran.text()), (2, String::new()), "{ran:?}");
+        assert!(ran.stderr.contains(why) && !ran.stderr.contains("running on"), "{ran:?}");
+    }
+    assert!(world.tasks().is_empty());
+}
+
 #[test]
 fn all_behind_the_script_is_the_scripts() {
     let world = World::new();

@@ -222,9 +222,15 @@ pub(super) fn say_bring(bring: Option<&Bring>, mut say: impl FnMut(&str, &[u8]))
         Some(Bring::Nothing) => say("bring", b"none"),
         Some(Bring::Globs(globs)) => {
             say("bring", b"globs");
-            globs.iter().for_each(|glob| say("glob", glob.as_bytes()));
+            globs.iter().for_each(|glob| say("glob", plain_glob(glob).as_bytes()));
         }
     }
+}
+
+/// Takes away what only zsh knows, so that a glob is the same for every shell: `**` is `*`.
+fn plain_glob(glob: &str) -> String {
+    let plain = |part| if matches!(part, "**" | "***") { "*" } else { part };
+    glob.split('/').map(plain).collect::<Vec<_>>().join("/")
 }
 
 /// Whether a task seems to open its standard output or error by name (`echo >/dev/stderr`), which

@@ -20,16 +20,24 @@ pub(crate) use unpack::unpack;
 /// How much a host may make here.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    /// The most bytes in all files together; no limit when `None`.
+    /// The most bytes of results, files and output together; no limit when `None`.
     pub(crate) max_bytes: Option<u64>,
+    /// How many of them are output, which has come already.
+    pub(crate) output_bytes: u64,
     /// The most files, directories and links.
     pub(crate) max_entries: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_bytes: None, max_entries: 1_000_000 }
+        Self { max_bytes: None, output_bytes: 0, max_entries: 1_000_000 }
     }
+}
+
+/// Says that results take more than they may.
+pub(crate) fn too_large(max: u64) -> String {
+    let unit = if max == 1 { "byte" } else { "bytes" };
+    format!("output and files are larger than the limit of {max} {unit} (`--max-results`)")
 }
 
 /// What has been unpacked.

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::archive::{Archive, Cause, Kind, Member, Mtime};
 use super::copy::open_directory;
-use super::{Limits, Unpacked};
+use super::{Limits, Unpacked, too_large};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
 
@@ -257,8 +257,15 @@ impl<'a> Unpacking<'a> {
     /// Counts what a member says that it has, before it is read; no more of it will be.
     fn count_bytes(&self, size: u64) -> Result<(), Cause> {
         match self.limits.max_bytes {
-            Some(max) if self.unpacked.bytes.saturating_add(size) > max => {
-                Err(format!("the files are larger than the limit of {max} bytes").into())
+            Some(max)
+                if self
+                    .limits
+                    .output_bytes
+                    .saturating_add(self.unpacked.bytes)
+                    .saturating_add(size)
+                    > max =>
+            {
+                Err(too_large(max).into())
             }
             _ => Ok(()),
         }

@@ -79,6 +79,8 @@ pub(super) struct Progress {
     pub(super) cancelled: bool,
     /// When it was started, since 1970, as the host says of a task that another session has started.
     pub(super) began: Option<Duration>,
+    /// It had ended before this session began.
+    pub(super) has_ended_there: bool,
     /// What the host said of the task's end, once it has.
     pub(super) ended: Option<Option<EndReport>>,
     pub(super) damaged: Option<String>,

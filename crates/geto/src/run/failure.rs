@@ -93,9 +93,14 @@ impl Execution<'_> {
             _ => error.on_host(&self.host.name).of_task(self.id),
         };
         let find = self.find_again();
+        let has_ended = self.progress.has_ended_there || self.progress.ended.is_some();
         match self.directory() {
+            Some(directory) if has_ended => error.with_hint(format!(
+                "the task has ended: {find}; its results stay beside `{directory}`",
+            )),
             Some(directory) => error.with_hint(format!(
-                "the task goes on there: {find}; its results stay beside `{directory}`",
+                "the task goes on there unless it has ended: {find}; its results stay beside \
+                 `{directory}`",
             )),
             None => error.with_hint(format!("if it was started there, {find}")),
         }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::Event;
 use super::execute::{Execution, Failure};
-use crate::results::{self, Limits, Unpacked};
+use crate::results::{self, Unpacked};
 use crate::session::{Next, Session};
 use crate::{Error, ErrorKind};
 
@@ -172,7 +172,7 @@ impl Unpacking {
         };
         let (pieces, receiver) = mpsc::channel(QUEUE);
         let partial = store.partial();
-        let limits = Limits { max_bytes: store.room(), ..Limits::default() };
+        let limits = store.limits();
         let thread = tokio::task::spawn_blocking(move || {
             // Kept to the end of this thread: the directory is not removed before.
             let into = partial.files();

@@ -285,8 +285,9 @@ impl Execution<'_> {
             TaskState::Sending => {
                 Err(error("the task is still being sent").with_kind(ErrorKind::NotStarted).into())
             }
-            _ => {
+            state => {
                 self.progress.sent = true;
+                self.progress.has_ended_there = state == TaskState::Ended;
                 Ok(None)
             }
         }

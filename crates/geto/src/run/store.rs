@@ -12,7 +12,7 @@ use geto_core::{Outcome, TaskId};
 use tokio::sync::oneshot;
 
 use crate::clean::{lock_partial, partial_name};
-use crate::results::{self, Replaced, Written, make_durable, sync_tree};
+use crate::results::{self, Limits, Replaced, Written, make_durable, sync_tree};
 use crate::{Error, ErrorKind};
 
 /// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
@@ -191,9 +191,9 @@ impl Store {
         drop(fs_err::remove_dir_all(self.partial.files()));
     }
 
-    /// How many bytes may still come.
-    pub(super) fn room(&self) -> Option<u64> {
-        self.max.map(|max| max.saturating_sub(self.bytes))
+    /// How much may still come.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { max_bytes: self.max, output_bytes: self.bytes, ..Limits::default() }
     }
 
     /// Writes `outcome.json`, syncs everything and renames it to its final place, which it returns.
@@ -236,8 +236,8 @@ impl Store {
         self.bytes += bytes.len() as u64;
         match self.max {
             Some(max) if self.bytes > max => {
-                let message = format!("the results are larger than the limit of {max} bytes");
-                Err(Error::new(ErrorKind::Results, message))
+                Err(Error::new(ErrorKind::Results, "failed to keep the output")
+                    .caused_by(results::too_large(max)))
             }
             _ => Ok(()),
         }

@@ -130,3 +130,24 @@ fn a_task_whose_setup_failed_stays_for_who_keeps_it() {
         assert_eq!(tasks_left(&world.server), [""; 0].map(PathBuf::from));
     });
 }
+
+/// Output that could not be kept here is told with where it is, and whether the task still runs.
+#[test]
+fn a_task_is_said_to_go_on_only_while_it_may() {
+    let world = World::new();
+    runtime().block_on(async {
+        let id = world.start("head -c 100000 /dev/zero").await;
+        let error = world.fleet.attach(world.host(), id).max_results(1000).await.unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("the task has ended: `geto attach -H "), "{hint}");
+        let line = "head -c 100000 /dev/zero; sleep 1000";
+        let mut task = Task::new(Script::from_commands("job", [line]));
+        task.max_results = Some(1000);
+        let error = world.fleet.run_on(&task, world.host()).await.unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("the task goes on there unless it has ended: `geto "), "{hint}");
+        let attach = world.fleet.attach(world.host(), error.task().unwrap());
+        attach.canceller().cancel();
+        assert_eq!(attach.await.unwrap().outcome, Outcome::Cancelled);
+    });
+}

@@ -158,6 +158,9 @@ fn only_what_was_asked_for_comes_home() {
         assert!(
             files.directory.join("DEPS/c.txt").exists() && !files.directory.join("out/b").exists()
         );
+        // Whatever zsh makes of it.
+        let task = script("mkdir -p a/b; >a/f; >a/b/f; >f").bring(bring(&["**/f"]));
+        assert_eq!(place.run(&task, &transport).await.files.unwrap().count, 1);
         let results = place.run(&script(make).bring(Bring::Nothing), &transport).await;
         assert_eq!(results.files, None);
     });
