@@ -10,6 +10,7 @@ use geto::Error;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
 
 use crate::objects::error_object;
 
@@ -19,6 +20,8 @@ static RUNTIME: Mutex<Option<Place>> = Mutex::new(None);
 struct Place {
     process: u32,
     handle: Handle,
+    /// Tells all that was spawned that the interpreter ends; each has a receiver until it has heard it.
+    closing: watch::Sender<bool>,
     /// Gone once the interpreter ends. It is never dropped otherwise: a child of a fork has a copy whose
     /// threads are not there.
     runtime: Option<ManuallyDrop<Runtime>>,
@@ -29,7 +32,7 @@ struct Place {
 /// A child of a fork gets none once its parent had one: the threads that waited then are gone, and the
 /// places where they waited are still listed in tables of this process, in memory that new threads
 /// use. A new runtime would follow these lists.
-pub(crate) fn runtime() -> PyResult<Handle> {
+fn runtime() -> PyResult<(Handle, watch::Receiver<bool>)> {
     let mut place = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     match &*place {
         Some(place) if place.process != std::process::id() => Err(Python::attach(|py| {
@@ -42,17 +45,19 @@ pub(crate) fn runtime() -> PyResult<Handle> {
         _ if CLOSED.load(Ordering::SeqCst) => {
             Err(PyRuntimeError::new_err("cannot run tasks after interpreter shutdown"))
         }
-        Some(place) => Ok(place.handle.clone()),
+        Some(place) => Ok((place.handle.clone(), place.closing.subscribe())),
         None => {
             let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = built.map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
             let handle = runtime.handle().clone();
+            let (closing, closed) = watch::channel(false);
             *place = Some(Place {
                 process: std::process::id(),
                 handle: handle.clone(),
+                closing,
                 runtime: Some(ManuallyDrop::new(runtime)),
             });
-            Ok(handle)
+            Ok((handle, closed))
         }
     }
 }
@@ -69,8 +74,8 @@ static CLOSED: AtomicBool = AtomicBool::new(false);
 /// Who is in Python holds it for reading.
 static INSIDE: RwLock<()> = RwLock::new(());
 
-/// How long the end of the interpreter waits for the threads of the runtime, and then for those who
-/// are in Python or come back to it.
+/// How long the end of the interpreter waits for what was spawned, then for the threads of the runtime, and
+/// then for those who are in Python or come back to it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Lets no thread of the runtime into Python any more, ends the runtime, and waits until those who are in
@@ -78,19 +83,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// survive, and the process would take its libraries down under them.
 #[pyfunction]
 pub(crate) fn close(py: Python<'_>) {
-    let runtime = {
+    let (runtime, closing) = {
         let mut place = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *place {
-            Some(place) if place.process == std::process::id() => place.runtime.take(),
+            Some(place) if place.process == std::process::id() => {
+                (place.runtime.take(), place.closing.clone())
+            }
             _ => return,
         }
     };
     // Before anybody is waited for, so that nobody else comes in.
     CLOSED.store(true, Ordering::SeqCst);
     py.detach(|| {
-        // What it drops lets those go on who wait for it.
-        if let Some(runtime) = runtime {
-            ManuallyDrop::into_inner(runtime).shutdown_timeout(PATIENCE);
+        // What is dropped lets those go on who wait for it.
+        if let Some(runtime) = runtime.map(ManuallyDrop::into_inner) {
+            // Whoever comes back from Python looks at timers, which panics once the runtime is shut.
+            let left = async { tokio::time::timeout(PATIENCE, closing.closed()).await };
+            closing.send_replace(true);
+            runtime.block_on(left).ok();
+            runtime.shutdown_timeout(PATIENCE);
         }
         let begun = Instant::now();
         // Nobody queues for it, so that those who are in Python may be waited for by each other.
@@ -130,8 +141,13 @@ pub(crate) fn spawn<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
     object: impl FnOnce(Python<'_>, &T) -> PyResult<Py<PyAny>> + Send + 'static,
 ) -> PyResult<()> {
-    runtime()?.spawn(async move {
-        let ended = work.await;
+    let (runtime, mut closing) = runtime()?;
+    runtime.spawn(async move {
+        let ended = tokio::select! {
+            biased;
+            _closing = closing.wait_for(|is_closing| *is_closing) => return,
+            ended = work => ended,
+        };
         in_python(|py| {
             let told = match &ended {
                 Ok(value) => done.call1(py, (object(py, value)?, py.None())),
