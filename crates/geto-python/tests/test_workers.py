@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,6 +52,13 @@ def test_an_initializer_that_fails_is_what_each_call_raises(fleet: geto.Fleet) -
                 executor.submit(int).result()
 
 
+def test_an_initializer_that_ends_its_process_is_an_error(fleet: geto.Fleet) -> None:
+    with geto.Executor(fleet, python=sys.executable, initializer=lambda: os._exit(7)) as executor:
+        for _ in range(2):
+            with pytest.raises(geto.RemoteError, match="exited with code 7"):
+                executor.submit(int).result()
+
+
 def test_a_worker_that_ends_under_a_call_fails_that_one_alone(executor: geto.Executor) -> None:
     first = executor.submit(os._exit, 7)
     rest = [executor.submit(int, n) for n in range(3)]
@@ -90,7 +98,9 @@ def test_a_link_that_breaks_under_a_call_makes_it_no_second_time(
         # All that the server has for its clients.
         listener = (server[1] / "pid").read_text().strip()
         for child in Path(f"/proc/{listener}/task/{listener}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+            # Those of fleets that are let go of end by themselves.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
         writer.write("through")
     assert future.result() == "through"
     assert executor.submit(int, 3).result() == 3

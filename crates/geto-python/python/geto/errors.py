@@ -44,54 +44,154 @@ class GetoError(Exception):
 
 
 class UsageError(GetoError, ValueError):
-    """The configuration, a host's name or a task is wrong: the same call will fail again."""
+    """The configuration, a host's name or a task is wrong: the same call will fail again.
+
+    >>> import geto, pathlib
+    >>> _ = pathlib.Path("wrong.ini").write_text("[hosts]\\none=10.0.0.10\\n[one]\\nprot=22\\n")
+    >>> try:
+    ...     geto.Fleet.from_config("wrong.ini")
+    ... except geto.UsageError as error:
+    ...     print("prot" in str(error))
+    True
+    """
 
 
 class UnreachableError(GetoError, ConnectionError):
-    """The host could not be reached."""
+    """The host could not be reached.
+
+    >>> import geto
+    >>> fleet = geto.Fleet(hosts=["athos@127.0.0.1:1"])
+    >>> try:
+    ...     fleet.run(geto.Task(geto.Script.from_argv(["true"])))
+    ... except geto.UnreachableError as error:
+    ...     print(error.host)
+    athos@127.0.0.1:1
+    """
 
 
 class HostKeyError(GetoError):
-    """The key of the host is unknown, changed or revoked."""
+    """The key of the host is unknown, changed or revoked.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.HostKeyError as error:
+    ...     print(error.hint)  # how `geto trust` learns it
+    """
 
 
 class AuthenticationError(GetoError):
-    """The host did not accept any credentials."""
+    """The host did not accept any credentials.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.AuthenticationError as error:
+    ...     fleet = geto.Fleet(ask=lambda question, echo: input(question))
+    """
 
 
 class HostError(GetoError):
-    """The host's shell did not do what geto asks."""
+    """The host's shell did not do what geto asks.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.HostError as error:
+    ...     print(error.host, error.hint)
+    """
 
 
 class NotStartedError(GetoError):
-    """The task was not started: it is safe to run it again."""
+    """The task was not started: it is safe to run it again.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.NotStartedError as error:
+    ...     results = fleet.run(task)
+    """
 
 
 class FullError(NotStartedError):
-    """No slot came free in time, and the task was not started."""
+    """No slot came free in time, and the task was not started.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.FullError as error:
+    ...     print(f"{error.host} is full")
+    """
 
 
 class TaskCancelledError(GetoError):
-    """The task was ended before it was started."""
+    """The task was ended before it was started.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> future = fleet.submit(task)
+    >>> future.kill()
+    >>> try:
+    ...     kind = future.result().outcome.kind
+    ... except geto.TaskCancelledError:
+    ...     kind = "cancelled"
+    >>> kind in ("cancelled", "exited")
+    True
+    """
 
 
 class LostError(GetoError):
-    """The task was started, and how it ended is not known here."""
+    """The task was started, and how it ended is not known here.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.LostError as error:
+    ...     print(error.host, error.task_id)  # where to look
+    """
 
 
 class ResultsError(GetoError):
-    """The task ended, and its results could not be brought home whole; the host keeps them."""
+    """The task ended, and its results could not be brought home whole; the host keeps them.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task, into="here")
+    ... except geto.ResultsError as error:
+    ...     results = fleet.fetch(error.task_id, into="elsewhere")
+    """
 
 
 class LocalError(GetoError, OSError):
-    """Something on this machine failed: a file, a directory, a process."""
+    """Something on this machine failed: a file, a directory, a process.
+
+    >>> import geto
+    >>> fleet, task = geto.Fleet(hosts=["local"]), geto.Task(geto.Script.from_argv(["true"]))
+    >>> try:
+    ...     results = fleet.run(task)
+    ... except geto.LocalError as error:
+    ...     print(error.hint)
+    """
 
     def __init__(self, message: str, **details: Any) -> None:
         GetoError.__init__(self, message, **details)
 
 
 class ForkedError(GetoError, RuntimeError):
-    """This process was forked from one whose engine ran, and can't go on with it."""
+    """This process was forked from one whose engine ran, and can't go on with it.
+
+    >>> import geto, multiprocessing
+    >>> context = multiprocessing.get_context("spawn")
+    >>> isinstance(geto.ForkedError(), geto.GetoError)
+    True
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -101,7 +201,16 @@ class ForkedError(GetoError, RuntimeError):
 
 
 class RemoteError(GetoError):
-    """A host could not run a Python function: no python3, or one of another version."""
+    """A host could not run a Python function: no python3, or one of another version.
+
+    >>> import geto
+    >>> with geto.Executor(geto.Fleet(hosts=["local"]), python="python-none") as executor:
+    ...     try:
+    ...         executor.submit(int).result()
+    ...     except geto.RemoteError as error:
+    ...         print(error)
+    there is no `python-none` on host `local`
+    """
 
 
 class TaskFailed(GetoError):

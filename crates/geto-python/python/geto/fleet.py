@@ -406,15 +406,18 @@ class Fleet:
             lambda _: None if closed.is_set() else loop.call_soon_threadsafe(queue.put_nowait, None)
         )
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        rest = ""
+        # A line may come in very many pieces.
+        pieces: list[str] = []
         try:
             while (chunk := await queue.get()) is not None:
                 room.release()
-                *lines, rest = (rest + decoder.decode(chunk)).split("\n")
-                for line in lines:
-                    yield line
-            rest += decoder.decode(b"", final=True)
-            if rest:
+                piece, *more = decoder.decode(chunk).split("\n")
+                pieces.append(piece)
+                for piece in more:
+                    yield "".join(pieces)
+                    pieces = [piece]
+            pieces.append(decoder.decode(b"", final=True))
+            if rest := "".join(pieces):
                 yield rest
             results = await asyncio.wrap_future(future)
             if check:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from . import _geto
-from .errors import GetoError, RemoteError, error_of
+from .errors import RemoteError, error_of
 from .results import Results, results_of
 
 #: Kind, number and length of what goes over a link; those of :mod:`geto._worker`.
@@ -67,7 +67,7 @@ class _Worker:
         self.channel: Optional[_geto.Channel] = None
         self.serial = 0
         self.nonce = b""
-        self.is_linked = False
+        self.is_linked = self.was_linked = False
         #: Since when its link is broken.
         self.broken: Optional[float] = None
         self.retry: Optional[float] = None
@@ -84,10 +84,6 @@ class _Worker:
         # A character may come in two pieces.
         decoder = codecs.getincrementaldecoder("utf-8")
         self.decoders = {kind: decoder(errors="replace") for kind in ("stdout", "stderr")}
-
-    @property
-    def is_ready(self) -> bool:
-        return bool(self.python)
 
     def show(self, kind: str, piece: bytes, final: bool = False) -> None:
         """Writes what it has printed to the caller's own."""
@@ -295,7 +291,8 @@ class Workers:
                 return
             worker.buffer = bytearray(rest)
             worker.nonce = b""
-            worker.is_linked, worker.broken = True, None
+            worker.is_linked = worker.was_linked = True
+            worker.broken = None
             worker.idle = worker.word = time.monotonic()
             if worker.call is not None:
                 # It may be there already: then only its answer comes again.
@@ -330,12 +327,17 @@ class Workers:
             worker.show(stream, b"", final=True)
         if worker.channel is not None:
             worker.channel.close()
-        results = None if error is not None else results_of(value)
-        call, taken = worker.call, _taken(results)
-        if results is None:
-            failure: GetoError = error_of(error or {})
-        else:
-            failure = self._explain(results)
+        call = worker.call
+        try:
+            results = None if error is not None else results_of(value)
+            taken = _taken(results)
+            failure = error_of(error or {}) if results is None else self._explain(results)
+        except Exception as unread:
+            # Whether the call was taken is not known.
+            if call is not None:
+                call.future.fail(unread)
+            return
+        if results is not None:
             shutil.rmtree(results.directory, ignore_errors=True)
         if call is not None:
             if worker.held is not None and results is not None:
@@ -347,7 +349,7 @@ class Workers:
                 self._waiting.appendleft(call)
             else:
                 call.future.fail(failure)
-        elif not worker.is_ready and worker.ending is None:
+        elif not worker.was_linked and worker.ending is None:
             # One call is told why, so that it does not go on for ever.
             unlucky = self._next()
             if unlucky is not None:
