@@ -15,5 +15,5 @@ pub use attach::{AttachRequest, From};
 pub use end::EndReport;
 pub use listing::{About, Boot, Clock, Listing, TaskState};
 pub use reply::{Reply, ReplyParser, WireError};
-pub use request::{Program, RunRequest, TreeUse, begin, loader, request};
+pub use request::{Program, RunRequest, TreeUse, begin, loader, more, request};
 pub use slots::{Busy, HostLoad, Patience, SlotRequest};

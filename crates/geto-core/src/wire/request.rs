@@ -55,6 +55,12 @@ pub fn begin(program: &Program, nonce: &str) -> Vec<u8> {
     format!("\n\n\n\n\n\n\n\ngeto-begin {}\n{text}", text.len()).into_bytes()
 }
 
+/// A request with functions that the host's program lacks for those that follow.
+pub fn more(functions: &Program) -> Vec<u8> {
+    let line = format!("more\n{}", functions.text());
+    format!("long {}\n{line}", line.len()).into_bytes()
+}
+
 /// Writes a request line of these words.
 pub fn request<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W>) -> Vec<u8> {
     let mut line = String::new();

@@ -14,7 +14,7 @@ const FAILED: &str = "failed to remove kept dependencies";
 pub(crate) async fn evict(fleet: &Fleet, host: &Host) -> Result<u64, Error> {
     let transport = fleet.connect(host).await?;
     for opening in Opening::ALL {
-        let mut session = Session::open(&*transport, &host.name, opening, Purpose::Fill).await?;
+        let mut session = Session::open(&*transport, &host.name, opening, Purpose::Evict).await?;
         session.request(["work", &host.remote_work_path]).await;
         session.request(["evict"]).await;
         loop {

@@ -177,7 +177,7 @@ impl Execution<'_> {
             let error = match Box::pin(self.converse(link, step)).await {
                 Ok(Turn::Done(done)) => return Ok(done),
                 Ok(Turn::Go(next)) => {
-                    if self.progress.sends > 1 {
+                    if self.progress.sends > self.progress.returns + 1 {
                         // Neither the one nor the other holds: not as fast as the host allows.
                         let error = Error::new(ErrorKind::Host, "the task is sent again and again");
                         let rested = link.rest(&error.on_host(&self.host.name)).await;
@@ -259,6 +259,9 @@ impl Execution<'_> {
                         self.progress.sent = false;
                     }
                     self.forget_trees(link).await;
+                    if self.progress.returns > 1 {
+                        self.keep_nothing("what it kept is gone again");
+                    }
                     return Ok(Turn::Go(Step::Send { spooled: 0 }));
                 }
                 (Said::Resend { spooled }, _) => return Ok(Turn::Go(Step::Send { spooled })),
@@ -343,7 +346,9 @@ impl Execution<'_> {
         if let Some(said) = self.learn_clock(session).await? {
             return Ok(said);
         }
-        self.fill(link).await?;
+        if let Some(said) = self.fill(session, link).await? {
+            return Ok(said);
+        }
         let order = self.order.as_ref().expect("only who has an order sends");
         self.progress.sends += 1;
         let nonce = format!("{:016x}", random()?);

@@ -1,4 +1,4 @@
-//! Dependencies that hosts keep, on their way there, before the task that needs them.
+//! Dependencies that hosts keep, on their way there, in front of the task that needs them.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use geto_core::wire::Reply;
 
 use super::Event;
-use super::execute::{Execution, Failure, cancelled};
+use super::execute::{Execution, Failure, Said, cancelled};
 use super::hear::{SENDING_SHOWN, Upload, joined};
 use super::link::Link;
 use super::send::{Rest, origin};
 use crate::cache::{Memory, SIZE};
-use crate::session::{Next, Opening, Purpose, Session};
+use crate::session::{Next, Session};
 use crate::stage::{Manifest, Tree};
 use crate::text::printable;
 use crate::{Error, ErrorKind};
@@ -34,37 +34,77 @@ enum Held {
         base: String,
         spooled: u64,
     },
-    /// There is no room, or no way, to keep it.
-    Refused(String),
+    /// There is no room, or no way, to keep it. The session may have ended over it.
+    Refused {
+        reason: String,
+        is_over: bool,
+    },
     Again,
+    /// The task is to be ended, and an earlier request may still be on its way.
+    CalledOff,
 }
 
 impl Execution<'_> {
-    /// Brings those trees to the host that it does not have. Where they can't be kept there, they go with
-    /// the task.
-    pub(super) async fn fill(&mut self, link: &mut Link<'_>) -> Result<(), Failure> {
-        let limit = link.fleet().settings().remote_cache_size.unwrap_or(SIZE);
+    /// Brings those trees to the host that it does not have, in the session in which the task is sent behind
+    /// them. Where they can't be kept there, they go with the task. Returns what the session has come to, when
+    /// it can't be sent in it.
+    pub(super) async fn fill(
+        &mut self,
+        session: &mut Session,
+        link: &Link<'_>,
+    ) -> Result<Option<Said>, Failure> {
         let trees = match &self.order {
             Some(order) => order.staged.trees.clone(),
-            None => return Ok(()),
+            None => return Ok(None),
         };
+        if trees.is_empty() {
+            return Ok(None);
+        }
+        let limit = link.fleet().settings().remote_cache_size.unwrap_or(SIZE);
+        if limit == 0 {
+            self.keep_nothing("nothing is to be kept");
+            return Ok(None);
+        }
+        session.learn_to_keep().await;
         for tree in &trees {
             let filled = link.fleet().caches().of(self.host, tree.digest());
-            let mut filled = filled.lock().await;
+            let mut filled = tokio::select! {
+                biased;
+                filled = filled.lock() => filled,
+                () = cancelled(&mut self.cancel) => return self.call_off().map(|_| Some(Said::Claimed)),
+            };
             if *filled {
                 continue;
             }
-            match Box::pin(self.bring(tree, limit, link)).await? {
-                None => *filled = true,
-                Some(reason) => {
-                    tracing::debug!(host = self.host.name, reason, "no cache");
-                    let order = self.order.as_mut().expect("invariant: it has an order");
-                    order.staged = order.staged.clone().without_trees();
-                    return Ok(());
+            match Box::pin(self.bring(session, tree, limit, link)).await? {
+                Held::Filled => *filled = true,
+                Held::Again => return Ok(Some(Said::Again)),
+                Held::CalledOff => return Ok(Some(Said::Claimed)),
+                Held::Refused { reason, is_over } => {
+                    self.keep_nothing(&reason);
+                    return Ok(is_over.then_some(Said::Resend { spooled: 0 }));
                 }
+                Held::Fill { .. } => {}
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// What an interrupt comes to before the task is sent.
+    fn call_off(&mut self) -> Result<Held, Failure> {
+        self.progress.cancelled = true;
+        match self.progress.sent {
+            true => Ok(Held::CalledOff),
+            false => Err(self.cancelled().into()),
+        }
+    }
+
+    /// All dependencies go with the task.
+    pub(super) fn keep_nothing(&mut self, reason: &str) {
+        tracing::debug!(host = self.host.name, reason, "no cache");
+        if let Some(order) = &mut self.order {
+            order.staged = order.staged.clone().without_trees();
+        }
     }
 
     /// The host has lost trees that it had.
@@ -75,50 +115,36 @@ impl Execution<'_> {
         }
     }
 
-    /// Brings one; returns why the host can't keep it.
+    /// Brings one.
     async fn bring(
         &mut self,
+        session: &mut Session,
         tree: &Tree,
         limit: u64,
-        link: &mut Link<'_>,
-    ) -> Result<Option<String>, Failure> {
-        if limit == 0 {
-            return Ok(Some("nothing is to be kept".to_owned()));
-        }
+        link: &Link<'_>,
+    ) -> Result<Held, Failure> {
         let place = link.fleet().local_work_path().to_owned();
         let mut bases = {
             let (place, tree) = (place.clone(), tree.clone());
             let read = tokio::task::spawn_blocking(move || Memory::open(&place).bases(&tree)).await;
             read.unwrap_or_default()
         };
-        for opening in Opening::ALL {
-            let transport = link.transport();
-            let session = Session::open(&**transport, &self.host.name, opening, Purpose::Fill);
-            let mut session = session.await.map_err(Failure::Link)?;
-            let said = self.bring_in(&mut session, tree, &mut bases, limit).await;
-            self.progress.bytes_sent += session.sent();
-            self.progress.bytes_received += session.received();
-            match said {
-                // Another link would end in the same login shell.
-                Err(Failure::Link(error))
-                    if session.is_swallowed()
-                        || session.is_slow() && !session.is_greeted() && link.answers().await =>
-                {
-                    return Err(error.of_task(self.id).into());
-                }
-                said => match said? {
-                    Held::Again => {}
-                    Held::Refused(reason) => return Ok(Some(reason)),
-                    _ => {
-                        let tree = tree.clone();
-                        let note = move || Memory::open(&place).sent(&tree);
-                        drop(tokio::task::spawn_blocking(note).await);
-                        return Ok(None);
-                    }
-                },
+        let held = match self.bring_in(session, tree, &mut bases, limit).await {
+            // Another link would end in the same login shell.
+            Err(Failure::Link(error))
+                if session.is_swallowed()
+                    || session.is_slow() && !session.is_greeted() && link.answers().await =>
+            {
+                return Err(error.of_task(self.id).into());
             }
+            held => held?,
+        };
+        if let Held::Filled = held {
+            let tree = tree.clone();
+            let note = move || Memory::open(&place).sent(&tree);
+            drop(tokio::task::spawn_blocking(note).await);
         }
-        Ok(Some("its login shell reads what is sent".to_owned()))
+        Ok(held)
     }
 
     async fn bring_in(
@@ -175,14 +201,12 @@ impl Execution<'_> {
         mut upload: Option<Upload>,
     ) -> Result<Held, Failure> {
         let mut tick = tokio::time::interval(SENDING_SHOWN);
+        let is_over = upload.is_some();
         loop {
             let is_uploading = upload.is_some();
             let next = tokio::select! {
                 biased;
-                () = cancelled(&mut self.cancel), if !self.progress.sent => {
-                    self.progress.cancelled = true;
-                    return Err(self.cancelled().into());
-                }
+                () = cancelled(&mut self.cancel) => return self.call_off(),
                 sent = joined(&mut upload), if is_uploading => {
                     upload = None;
                     match sent {
@@ -214,7 +238,8 @@ impl Execution<'_> {
                 }
                 Next::Reply(Reply::Boot(boot)) => self.meet(boot),
                 Next::Reply(Reply::Error { text, .. }) => {
-                    return Ok(Held::Refused(printable(text.as_bytes())));
+                    let reason = printable(text.as_bytes());
+                    return Ok(Held::Refused { reason, is_over });
                 }
                 Next::Reply(Reply::Fact { name, value }) if name == "held" => {
                     let words: Vec<&str> = value.split(' ').collect();

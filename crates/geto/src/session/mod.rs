@@ -78,6 +78,8 @@ pub(crate) struct Session {
     slow: bool,
     received: u64,
     stderr: Vec<u8>,
+    /// Its program knows of dependencies that the host keeps.
+    keeps: bool,
     /// What the host's clock showed, and when that was heard.
     clock: Option<(Instant, Duration)>,
 }
@@ -113,6 +115,7 @@ impl Session {
             slow: false,
             received: 0,
             stderr: Vec::new(),
+            keeps: false,
             clock: None,
         };
         if opening == Opening::Stepwise {
@@ -161,6 +164,13 @@ impl Session {
     /// Sends a request.
     pub(crate) async fn request<W: AsRef<[u8]>>(&mut self, words: impl IntoIterator<Item = W>) {
         self.send(wire::request(words)).await;
+    }
+
+    /// Lets the program know of dependencies that the host keeps.
+    pub(crate) async fn learn_to_keep(&mut self) {
+        if !std::mem::replace(&mut self.keeps, true) {
+            self.writer.send(wire::more(purpose::cache())).await;
+        }
     }
 
     /// Sends a request that is written already.

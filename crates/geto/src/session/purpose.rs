@@ -14,8 +14,8 @@ pub(crate) enum Purpose {
     SlottedTask,
     /// To hear of tasks that other sessions have started, to end or to forget them.
     Attach,
-    /// To bring dependencies to a host before the tasks that need them.
-    Fill,
+    /// To remove dependencies that a host keeps.
+    Evict,
     /// To ask what a host is like.
     Questions,
 }
@@ -28,7 +28,8 @@ const TASK: &[&str] = parts!["base", "claim", "run", "tree", "state", "results",
 const SLOTTED_TASK: &[&str] =
     parts!["base", "lock", "slots", "claim", "run", "tree", "state", "results", "main"];
 const ATTACH: &[&str] = parts!["base", "tree", "state", "results", "attach", "main"];
-const FILL: &[&str] = parts!["base", "claim", "state", "cache", "main"];
+const EVICT: &[&str] = parts!["base", "state", "cache", "main"];
+const CACHE: &[&str] = parts!["cache"];
 const QUESTIONS: &[&str] = parts!["base", "lock", "slots", "facts", "main"];
 
 impl Purpose {
@@ -47,16 +48,22 @@ impl Purpose {
             LazyLock::new(|| Program::strip(&TASK.concat())),
             LazyLock::new(|| Program::strip(&SLOTTED_TASK.concat())),
             LazyLock::new(|| Program::strip(&ATTACH.concat())),
-            LazyLock::new(|| Program::strip(&FILL.concat())),
+            LazyLock::new(|| Program::strip(&EVICT.concat())),
             LazyLock::new(|| Program::strip(&QUESTIONS.concat())),
         ];
-        let [task, slotted_task, attach, fill, questions] = &PROGRAMS;
+        let [task, slotted_task, attach, evict, questions] = &PROGRAMS;
         match self {
             Self::Task => task,
             Self::SlottedTask => slotted_task,
             Self::Attach => attach,
-            Self::Fill => fill,
+            Self::Evict => evict,
             Self::Questions => questions,
         }
     }
+}
+
+/// What a session that runs tasks needs besides for those whose dependencies the host keeps.
+pub(super) fn cache() -> &'static Program {
+    static PROGRAM: LazyLock<Program> = LazyLock::new(|| Program::strip(&CACHE.concat()));
+    &PROGRAM
 }

@@ -4,10 +4,12 @@
 # stamp `used`, and a mark `in.ID` for each task that has used it and may still be there. One that is on
 # its way in is `DIGEST.part.PID:BEGAN` and has the mark of the task that it is for, one on its way out is
 # `DIGEST.gone`. `DIGEST.fill` only keeps others from bringing it, too: where two do, one of them counts.
+#
+# A session that is to run a task hears of this only when the task needs such a tree.
 
-# The tasks of others are of no concern here.
-g_reaps=''
 g_holds=''
+# A session that runs no tasks can't end any.
+command -v end_tree >/dev/null || g_reaps=''
 
 # request hold DIGEST ID PATIENCE ORIGIN BASE...: gets the right to fill the cache with this tree, for that
 # task, or tells that it is there. One who brings nothing more of it for PATIENCE seconds loses that right.
@@ -20,7 +22,7 @@ request_hold() {
     fail disk "$g_error"
     return
   }
-  until [ -d "$g_tree" ] || hold; do
+  until has_tree || hold; do
     [ -z "$g_error" ] || {
       fail disk "$g_cache: $g_error"
       return
@@ -34,9 +36,8 @@ request_hold() {
     fi
     sleep 0.1 || sleep 1
   done
-  if [ -d "$g_tree" ]; then
+  if [ -z "$g_holds" ] || has_tree; then
     let_go
-    { true >"$g_tree/used"; } 2>/dev/null
     say held filled
     return
   fi
@@ -68,6 +69,15 @@ request_hold() {
   # Some systems put blanks in front of the number.
   reckon "$g_spool" + 0
   say held "fill $g_base $g_sum $g_more"
+}
+
+# has_tree: whether g_tree is there, and stays until the task has come that is to use it.
+has_tree() {
+  # Whoever makes room sees the mark, or this finds nothing.
+  {
+    [ -e "$g_tree/size" ] && echo "$g_place $g_self" >"$g_tree/in.$g_id" && true >"$g_tree/used" \
+      && [ -e "$g_tree/size" ]
+  } 2>/dev/null
 }
 
 # hold: gets the right to fill the cache with g_tree; false while a living session of another task has it,
@@ -132,17 +142,18 @@ let_go() {
 # request drop PATH...: takes these away from what the tree begins with.
 request_drop() {
   [ -n "$g_holds" ] || exit 1
-  cd "$g_task" || exit 1
-  for g_rest in "$@"; do
-    case $g_rest in
-      */*)
-        # What comes there next may be a file in a directory that can't be written to.
-        [ ! -d "${g_rest%/*}" ] || [ -w "${g_rest%/*}" ] || chmod u+rwx "${g_rest%/*}"
-        ;;
-    esac
-  done
-  remove_tree "$@"
-  cd /
+  (
+    cd "$g_task" || exit
+    for g_rest in "$@"; do
+      case $g_rest in
+        */*)
+          # What comes there next may be a file in a directory that can't be written to.
+          [ ! -d "${g_rest%/*}" ] || [ -w "${g_rest%/*}" ] || chmod u+rwx "${g_rest%/*}"
+          ;;
+      esac
+    done
+    remove_tree "$@"
+  ) || exit 1
 }
 
 # request fill LENGTH SPOOLED SIZE LIMIT PACKED: takes the archive of what the base lacks, and keeps at
@@ -171,7 +182,11 @@ request_fill() {
   [ ! -d "$g_tree/${g_task##*/}" ] || remove_tree "$g_tree/${g_task##*/}"
   let_go
   say held filled
-  evict "$g_limit" "$g_tree"
+  # Nobody waits for that.
+  (
+    drop_ticket
+    evict "$g_limit" "$g_tree"
+  ) 2>/dev/null 3<&- 4>&- &
 }
 
 # quit TEXT: the tree can't be kept. What follows of it can't be told from requests.
@@ -228,4 +243,66 @@ request_evict() {
   [ -n "$g_tasks" ] || exit 1
   evict 0 ''
   say freed "$g_freed"
+}
+
+# use_trees: gives the task copies of the trees that it needs, or links to them, out of the cache.
+use_trees() {
+  g_more=
+  case $(cp --help 2>&1) in *--reflink*) g_more=--reflink=auto ;; esac
+  g_error=$(mkdir -p "$g_task/dir/DEPS" 2>&1) || {
+    give_up disk "$g_task: $g_error"
+    return 1
+  }
+  IFS=$g_nl
+  set -f
+  # shellcheck disable=SC2086  # lines: how, digest, name
+  set -- $g_trees
+  set +f
+  IFS=" $g_tab$g_nl"
+  for g_rest in "$@"; do
+    g_tree=${g_rest#*/}
+    g_to=$g_task/dir/DEPS/${g_tree#*/}
+    g_tree=$g_cache/${g_tree%%/*}
+    # Whoever makes room sees the mark, or this finds nothing.
+    { true >"$g_tree/in.$g_id" && true >"$g_tree/used"; } 2>/dev/null
+    if ! [ -e "$g_tree/in.$g_id" ] || ! [ -e "$g_tree/size" ]; then
+      give_up missing "${g_tree##*/}"
+      return 1
+    fi
+    case $g_rest in
+      share/*) g_error=$(ln -s "$g_tree/t" "$g_to" 2>&1) ;;
+      *) g_error=$(cp -a ${g_more:+"$g_more"} "$g_tree/t" "$g_to" 2>&1) ;;
+    esac || {
+      # There may be room for the one or for the other. What others use is left alone, and comes again.
+      release
+      remove_task
+      forget "$g_tree"
+      give_up crowded "$g_task: $g_error"
+      return 1
+    }
+  done
+}
+
+# is_used TREE: whether a task is there that has used it, or a session that is to run one.
+is_used() {
+  for g_mark in "$1"/in.*; do
+    [ -e "$g_mark" ] || continue
+    [ ! -d "$g_tasks/${g_mark##*/in.}" ] || return 0
+    g_holder_place='' g_holder=''
+    { read -r g_holder_place g_holder <"$g_mark"; } 2>/dev/null
+    [ -z "$g_holder" ] || ! lives "$g_holder_place" "$g_holder" || return 0
+    rm -f "$g_mark"
+  done
+  false
+}
+
+# forget TREE: removes it, unless it is used.
+forget() {
+  ! is_used "$1" && [ ! -e "$1.gone" ] && mv "$1" "$1.gone" 2>/dev/null || return
+  # One may have come in between.
+  if is_used "$1.gone"; then
+    [ -d "$1" ] || mv "$1.gone" "$1"
+    return 1
+  fi
+  remove_tree "$1.gone"
 }

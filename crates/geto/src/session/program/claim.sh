@@ -115,67 +115,6 @@ stage() {
   esac
 }
 
-# use_trees: gives the task copies of the trees that it needs, or links to them, out of the cache.
-use_trees() {
-  g_more=
-  case $(cp --help 2>&1) in *--reflink*) g_more=--reflink=auto ;; esac
-  g_error=$(mkdir -p "$g_task/dir/DEPS" 2>&1) || {
-    give_up disk "$g_task: $g_error"
-    return 1
-  }
-  IFS=$g_nl
-  set -f
-  # shellcheck disable=SC2086  # lines: how, digest, name
-  set -- $g_trees
-  set +f
-  IFS=" $g_tab$g_nl"
-  for g_rest in "$@"; do
-    g_tree=${g_rest#*/}
-    g_to=$g_task/dir/DEPS/${g_tree#*/}
-    g_tree=$g_cache/${g_tree%%/*}
-    # Whoever makes room sees the mark, or this finds nothing.
-    { true >"$g_tree/in.$g_id" && true >"$g_tree/used"; } 2>/dev/null
-    if ! [ -e "$g_tree/in.$g_id" ] || ! [ -e "$g_tree/size" ]; then
-      give_up missing "${g_tree##*/}"
-      return 1
-    fi
-    case $g_rest in
-      share/*) g_error=$(ln -s "$g_tree/t" "$g_to" 2>&1) ;;
-      *) g_error=$(cp -a ${g_more:+"$g_more"} "$g_tree/t" "$g_to" 2>&1) ;;
-    esac || {
-      # There may be room for the one or for the other. What others use is left alone, and comes again.
-      remove_task
-      forget "$g_tree"
-      give_up crowded "$g_task: $g_error"
-      return 1
-    }
-  done
-}
-
-# is_used TREE: whether a task is there that has used it, or the session that brings it for one.
-is_used() {
-  for g_mark in "$1"/in.*; do
-    [ -e "$g_mark" ] || continue
-    [ ! -d "$g_tasks/${g_mark##*/in.}" ] || return 0
-    g_holder_place='' g_holder=''
-    { read -r g_holder_place g_holder <"$g_mark"; } 2>/dev/null
-    [ -z "$g_holder" ] || ! lives "$g_holder_place" "$g_holder" || return 0
-    rm -f "$g_mark"
-  done
-  false
-}
-
-# forget TREE: removes it, unless it is used.
-forget() {
-  ! is_used "$1" && [ ! -e "$1.gone" ] && mv "$1" "$1.gone" 2>/dev/null || return
-  # One may have come in between.
-  if is_used "$1.gone"; then
-    [ -d "$1" ] || mv "$1.gone" "$1"
-    return 1
-  fi
-  remove_tree "$1.gone"
-}
-
 # What is shorter is sent again when the link breaks.
 g_spooled=4194304
 

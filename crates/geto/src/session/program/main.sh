@@ -5,7 +5,8 @@
 say hello "$$"
 while read -r g_line <&3; do
   eval "set -- $g_line"
-  # A line of more than 4 KB is slow to read; it comes as counted bytes.
+  # A line of more than 4 KB is slow to read; it comes as counted bytes. What follows its first line (of the
+  # request `more`) are further functions.
   [ "${1-}" != long ] || {
     g_line=$(take "$2" 2>/dev/null && echo .)
     eval "set -- ${g_line%.}"
@@ -33,7 +34,7 @@ while read -r g_line <&3; do
     # This program once more: the start-up files of the login shell have read something, and the
     # origin has repeated it all.
     geto-begin) take "$1" >/dev/null 2>&1 ;;
-    '' | ack | cancel | go | alive | look | ticks | geto-ping) ;;
+    '' | more | ack | cancel | go | alive | look | ticks | geto-ping) ;;
     *) fail request "unknown request" ;;
   esac
 done
