@@ -11,12 +11,19 @@ use crate::task::{Came, End, Task};
 pub(crate) struct Left {
     /// Tasks whose results are home and that `geto ps` still lists, for `geto rm`.
     pub(crate) listed: usize,
-    pub(crate) directories: usize,
+    /// Those of tasks, and what is in them.
+    pub(crate) directories: Vec<String>,
     pub(crate) processes: usize,
     /// Tickets of slots.
     pub(crate) locks: usize,
     /// What `geto rm` said when it failed.
     pub(crate) said: String,
+}
+
+impl Left {
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.directories.len() + self.processes + self.locks == 0
+    }
 }
 
 /// What came of the tasks with one kind of fault.
@@ -67,8 +74,7 @@ impl Figures {
     }
 
     pub(crate) fn is_good(&self) -> bool {
-        let Left { directories, processes, locks, .. } = self.left;
-        self.total.wrong + self.total.twice + directories + processes + locks == 0
+        self.total.wrong + self.total.twice == 0 && self.left.is_nothing()
     }
 
     /// A table of all, and what is wrong.
@@ -90,10 +96,14 @@ impl Figures {
         let Left { listed, directories, processes, locks, said } = &self.left;
         writeln!(
             text,
-            "\nleft on the host: {directories} directories, {processes} processes, {locks} locks \
-             (and before `geto rm --finished` {listed} tasks that were home) {said}"
+            "\nleft on the host: {} directories, {processes} processes, {locks} locks \
+             (and before `geto rm --finished` {listed} tasks that were home) {said}",
+            directories.len()
         )
         .expect("writing to memory");
+        for directory in directories {
+            writeln!(text, "left: {directory}").expect("writing to memory");
+        }
         for (reason, count) in &self.reasons {
             writeln!(text, "lost: {count} times `{reason}`").expect("writing to memory");
         }

@@ -174,12 +174,12 @@ impl World {
         drop(proxy);
         let begun = Instant::now();
         loop {
-            left.directories = self.tasks().len();
+            left.directories = self.tasks().iter().map(|task| describe(task)).collect();
             left.processes = self.server.processes().len();
             let locks = entries(&self.server.inside("~/geto_lock"));
             let files = locks.iter().flat_map(|machine| entries(machine));
             left.locks = files.filter(|path| name_of(path).starts_with("t.")).count();
-            if left.directories + left.processes + left.locks == 0 || begun.elapsed() > PATIENCE {
+            if left.is_nothing() || begun.elapsed() > PATIENCE {
                 return Ok(left);
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -189,6 +189,20 @@ impl World {
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A task's directory, what is in it, and who claimed it.
+fn describe(task: &Path) -> String {
+    let mut names: Vec<_> = entries(task).iter().map(|path| name_of(path)).collect();
+    names.sort_unstable();
+    let text = |name| fs_err::read_to_string(task.join(name)).unwrap_or_default();
+    format!(
+        "{}: {} (claim `{}`, supervisor `{}`)",
+        name_of(task),
+        names.join(" "),
+        text("claim").trim(),
+        text("supervisor").trim()
+    )
 }
 
 fn entries(path: &Path) -> Vec<PathBuf> {
