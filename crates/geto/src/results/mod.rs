@@ -9,6 +9,7 @@ mod place;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod unpack;
 
 pub(crate) use claims::{Claim, Claims};

@@ -17,6 +17,7 @@ use super::claims::{Claim, Claimed};
 use super::copy::{copy_tree, hidden_name, make_accessible, names, open_directory, remove_tree};
 use super::moves::Moves;
 use super::sync_tree;
+use super::turn::Turn;
 use crate::text::printable;
 use crate::{Error, ErrorKind};
 
@@ -87,6 +88,7 @@ impl Placing<'_> {
             // What the user names may be a symlink; only below it none is followed.
             .and_then(|()| Ok(open_directory(CWD, self.to, OFlags::empty())?))
             .map_err(failed)?;
+        let _turn = Turn::wait(&target).map_err(|error| failed(error.into()))?;
         let mut conflicts = Conflicts { replaceable: true, ..Conflicts::default() };
         let mut claimed = self.claim(from).map_err(failed)?;
         conflicts.ours = std::mem::take(&mut claimed.own);

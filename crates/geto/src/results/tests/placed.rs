@@ -166,3 +166,38 @@ fn what_is_the_same_is_not_in_the_way_of_who_comes_again() {
         assert!(format!("{error:?}").contains("there is already `other`"), "{error:?}");
     }
 }
+
+/// One that fails takes back a directory with all that is in it, which is nothing that others have put
+/// there meanwhile.
+#[test]
+fn files_of_others_are_not_taken_back() {
+    const TRIES: usize = 50;
+    for way in WAYS {
+        // The first one may be done before anybody can get in its way.
+        assert!((0..TRIES).any(|_| fails_among_others(way)), "{way:?}");
+    }
+}
+
+/// Places files beside others, which fails if it is in time.
+fn fails_among_others(way: Way) -> bool {
+    let names: Vec<_> = (0..2_000).map(|number| format!("f{number}")).collect();
+    let mut files: Vec<_> = names.iter().map(|name| (&**name, "1")).collect();
+    files.extend([("d/one", "1"), ("z", "1")]);
+    let (first, second) = (made(&files), made(&[("d/two", "2")]));
+    let to = tempfile::tempdir().unwrap();
+    let placed = to.path().join("d");
+    let failed = std::thread::scope(|scope| {
+        let first = scope.spawn(|| place(way, first.path(), to.path(), false));
+        while !placed.exists() && !first.is_finished() {
+            std::thread::yield_now();
+        }
+        // The first one has looked whether it is there, and not come to it.
+        fs_err::write(to.path().join("z"), "another").unwrap();
+        place(way, second.path(), to.path(), false).unwrap();
+        first.join().unwrap().is_err()
+    });
+    assert_eq!(fs_err::read_to_string(placed.join("two")).unwrap(), "2", "{way:?}");
+    assert_eq!(placed.join("one").exists(), !failed, "{way:?}");
+    assert_eq!(first.path().join("d/one").exists(), failed, "{way:?}");
+    failed
+}
