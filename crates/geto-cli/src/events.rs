@@ -1,7 +1,7 @@
 //! What happens to a task, shown as it happens.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use geto::bytes::Bytes;
@@ -34,6 +34,8 @@ struct Place {
     is_ending: bool,
     /// The script has ended.
     has_ended: bool,
+    /// Where its results are, once they are home.
+    home: Option<PathBuf>,
 }
 
 impl Whereabouts {
@@ -59,6 +61,7 @@ impl Whereabouts {
             is_asked: false,
             is_ending: false,
             has_ended: false,
+            home: None,
         };
         Self(Arc::new(Mutex::new(place)))
     }
@@ -78,27 +81,31 @@ impl Whereabouts {
                 ),
                 _ => String::new(),
             };
-            let text = match directory {
-                Some(directory) => format!(
+            let text = match (&place.home, directory) {
+                (Some(home), _) => format!(
+                    "the results of task {id} are in `{}`, and not all files were put into place",
+                    home.display()
+                ),
+                (None, Some(directory)) => format!(
                     "task {id} {what} host `{host}`{untold}; its files are in `{directory}`, its \
                      output and outcome beside it; `geto attach -H {host} {id}` goes on with it"
                 ),
-                None if *is_started => format!(
+                (None, None) if *is_started => format!(
                     "task {id} is left as it is on host `{host}`{untold}; `geto attach -H {host} {id}` \
                      goes on with it"
                 ),
-                None if *waits => format!(
+                (None, None) if *waits => format!(
                     "task {id} gives up its place in the queue on host `{host}`: it was not started"
                 ),
-                None if *connected => format!(
+                (None, None) if *connected => format!(
                     "task {id} was not seen to start on host `{host}`; `geto ps -H {host}` lists it \
                      if it did{untold}"
                 ),
-                None => "the task was not started".to_owned(),
+                (None, None) => "the task was not started".to_owned(),
             };
             let object = json!({
                 "event": "left", "task": id.to_string(), "host": host, "directory": directory,
-                "ending": place.is_ending,
+                "ending": place.is_ending, "results": place.home,
             });
             printer.insist(&text, &object);
         });
@@ -121,6 +128,11 @@ impl Whereabouts {
     /// The script has ended.
     pub(crate) fn ended(&self) {
         self.with(|place| place.has_ended = true);
+    }
+
+    /// The results are home, and its files are about to be put into place.
+    pub(crate) fn home(&self, directory: &Path) {
+        self.with(|place| place.home = Some(directory.to_owned()));
     }
 
     /// The script runs in `directory`.
@@ -147,6 +159,10 @@ impl Interrupted for Whereabouts {
             place.is_ending || place.has_ended || !is_there
         })
     }
+
+    fn is_placing(&self) -> bool {
+        self.with(|place| place.home.is_some())
+    }
 }
 
 /// Shows events.
@@ -165,8 +181,9 @@ pub(crate) struct Follower {
 impl Follower {
     /// Shows what has happened.
     pub(crate) fn take(&mut self, event: Event) {
-        match event {
+        match &event {
             Event::Ending { .. } => self.whereabouts.ending(),
+            Event::Home { directory } => self.whereabouts.home(directory),
             Event::Ended { .. } => self.whereabouts.ended(),
             _ => {}
         }

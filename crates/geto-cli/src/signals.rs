@@ -21,6 +21,8 @@ pub(crate) trait Interrupted: Send {
     fn ask(&self) -> bool;
     /// Whether there is no host that has yet to hear of it.
     fn is_told(&self) -> bool;
+    /// Whether files are being put into place of which no host has a copy any more.
+    fn is_placing(&self) -> bool;
 }
 
 /// The signals that ask geto to end, caught from now on.
@@ -77,7 +79,8 @@ impl Signals {
 
     /// Ends the task at the first Ctrl-C; from then on output that is shown while it comes waits for
     /// no reader. Returns when geto is to leave it alone and end, and with
-    /// what: after a second Ctrl-C not before the host has heard of the first, or has had the time to.
+    /// what: after a second Ctrl-C not before the host has heard of the first, or has had the time to; and
+    /// not before files are in place that are being put there, unless another signal asks for it.
     pub(crate) async fn watch(
         mut self,
         canceller: Canceller,
@@ -88,42 +91,44 @@ impl Signals {
     ) -> ExitCode {
         let mut interrupted = false;
         let code = loop {
-            tokio::select! {
-                () = self.interrupt.next() => {
-                    if interrupted {
-                        output.hurry();
-                        self.await_told(&task).await;
-                        break ExitCode::INTERRUPTED;
-                    }
-                    interrupted = true;
-                    canceller.cancel();
-                    if is_streaming {
-                        output.hurry();
-                    }
-                    if task.ask() {
-                        printer.note("ending the task; Ctrl-C once more leaves it");
-                    }
-                }
-                () = self.terminate.next() => break exit::TERMINATED,
-                () = self.hangup.next() => break exit::HANGUP,
-                () = self.quit.next() => break exit::QUIT,
+            let code = self.next().await;
+            if task.is_placing() {
+                output.hurry();
+                printer.note("putting the files into place; once more leaves them where they are");
+                self.wait_while(|| task.is_placing(), Duration::MAX).await;
+                break code;
+            }
+            if code != ExitCode::INTERRUPTED {
+                break code;
+            }
+            if interrupted {
+                output.hurry();
+                self.wait_while(|| !task.is_told(), PATIENCE).await;
+                break code;
+            }
+            interrupted = true;
+            canceller.cancel();
+            if is_streaming {
+                output.hurry();
+            }
+            if task.ask() {
+                printer.note("ending the task; Ctrl-C once more leaves it");
             }
         };
         output.hurry();
         code
     }
 
-    /// Waits until the host has heard that the task is to be ended, but not for long, nor for one who
-    /// is in a hurry.
-    async fn await_told(&mut self, task: &impl Interrupted) {
-        let hearing = async {
+    /// Waits while something is so, but no longer than `patience`, nor for one who is in a hurry.
+    async fn wait_while(&mut self, is_so: impl Fn() -> bool, patience: Duration) {
+        let waiting = async {
             let mut look = tokio::time::interval(LOOK);
-            while !task.is_told() {
+            while is_so() {
                 look.tick().await;
             }
         };
         tokio::select! {
-            _ = tokio::time::timeout(PATIENCE, hearing) => {}
+            _ = tokio::time::timeout(patience, waiting) => {}
             _ = self.next() => {}
         }
     }

@@ -236,6 +236,9 @@ impl Board {
             }
             Event::Ending { .. } => progress.started.iter().for_each(Whereabouts::ending),
             Event::Ended { .. } => progress.started.iter().for_each(Whereabouts::ended),
+            Event::Home { directory } => {
+                progress.started.iter().for_each(|place| place.home(directory));
+            }
             _ => {}
         }
         if self.form == Show::Objects {
@@ -411,6 +414,12 @@ impl Interrupted for Arc<Mutex<Board>> {
         let board = lock(self);
         let mut there = board.hosts.values().filter(|host| host.connected && !host.done);
         there.all(|host| host.started.as_ref().is_some_and(Interrupted::is_told))
+    }
+
+    fn is_placing(&self) -> bool {
+        let board = lock(self);
+        let mut there = board.hosts.values().filter(|host| !host.done);
+        there.any(|host| host.started.as_ref().is_some_and(Interrupted::is_placing))
     }
 }
 

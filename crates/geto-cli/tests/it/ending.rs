@@ -8,6 +8,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use geto_testkit::{Cut, Proxy, Server, Sshd};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::slow::Slow;
 use crate::support::{World, entries};
 
 fn signal(child: &Child, signal: Signal) {
@@ -318,4 +319,29 @@ fn nothing_is_left_here_of_a_child_ssh_whose_question_is_open() {
         wait_for_end(&world);
         assert!(directories_of_ssh(&world).is_empty(), "{:?}", directories_of_ssh(&world));
     }
+}
+
+/// The host has no copy any more, and half of the files in their places would be no result.
+#[test]
+fn files_are_put_into_place_before_a_signal_ends_geto() {
+    let world = World::new();
+    let slow = Slow::new(&world);
+    let mut command =
+        world.command(&["run", "-H", "local", "--into", "slow/out", "-c", "touch file"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    // The host forgets the task once its results are home.
+    let is_final = |path: &PathBuf| !path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+    while !world.results().iter().any(is_final) || !world.tasks().is_empty() {
+        std::thread::yield_now();
+    }
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    signal(&child, Signal::TERM);
+    let mut text = String::new();
+    stderr.read_line(&mut text).unwrap();
+    slow.go_on();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{text}");
+    assert!(text.starts_with("geto: putting the files into place; once more"), "{text}");
+    assert!(slow.place.join("out/file").exists());
+    assert!(world.geto(&["history"]).text().contains("exited"));
 }

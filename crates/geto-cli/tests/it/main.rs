@@ -30,6 +30,7 @@ mod rpc;
 mod run;
 mod secrets;
 mod slots;
+mod slow;
 mod ssh;
 mod support;
 mod tasks;

@@ -1,13 +1,13 @@
 //! `geto map` when hosts, links and geto itself die, and when it is interrupted.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use geto_testkit::{Cut, Machine, Proxy, Sshd, program, system_shells};
+use geto_testkit::{Cut, Machine, Proxy, Sshd, system_shells};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::map::Pair;
+use crate::slow::Slow;
 use crate::support::World;
 
 fn lines(path: &Path) -> usize {
@@ -195,43 +195,6 @@ fn a_second_copy_of_a_straggler_wins_and_the_first_is_ended() {
     pair.assert_clean();
 }
 
-/// A file system of its own, which answers nobody while it is frozen.
-struct Slow {
-    place: PathBuf,
-}
-
-impl Slow {
-    fn new(world: &World) -> Self {
-        let place = world.env.cwd().join("slow");
-        let image = world.env.file("image", "");
-        fs_err::OpenOptions::new().write(true).open(&image).unwrap().set_len(24 << 20).unwrap();
-        fs_err::create_dir(&place).unwrap();
-        run("mkfs.ext4", "e2fsprogs", &["-q", image.to_str().unwrap()]);
-        run("mount", "mount", &["-o", "loop", image.to_str().unwrap(), place.to_str().unwrap()]);
-        let slow = Self { place };
-        slow.set("--freeze");
-        slow
-    }
-
-    fn set(&self, option: &str) {
-        run("fsfreeze", "util-linux", &[option, self.place.to_str().unwrap()]);
-    }
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.set("--unfreeze");
-        }
-        run("umount", "mount", &["--lazy", self.place.to_str().unwrap()]);
-    }
-}
-
-fn run(name: &str, package: &str, args: &[&str]) {
-    let ran = Command::new(program(name, package)).args(args).output().unwrap();
-    assert!(ran.status.success(), "{name}: {ran:?}");
-}
-
 /// The file system that files go to may take its time, while leases of others are to be kept.
 #[test]
 fn files_that_take_long_to_place_end_no_other_task() {
@@ -254,7 +217,7 @@ fn files_that_take_long_to_place_end_no_other_task() {
     let lease = leases().unwrap();
     until(|| uptime() > lease + 1);
     fs_err::write(&gate, "").unwrap();
-    slow.set("--unfreeze");
+    slow.go_on();
     let ran = geto.wait_with_output().unwrap();
     assert_eq!(ran.status.code(), Some(0), "{ran:?}");
     assert_eq!(lines(&counted), 1, "{ran:?}");

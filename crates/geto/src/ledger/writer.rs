@@ -1,5 +1,6 @@
 //! A thread that writes to the ledger, so that no task waits for it longer than it has to.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,10 @@ pub(crate) enum Note {
         id: TaskId,
         outcome: Outcome,
         run_time: Duration,
+    },
+    Home {
+        id: TaskId,
+        directory: PathBuf,
     },
     End(TaskId, Box<LedgerEnd>),
     /// Nothing; who waits for it waits for all before it.
@@ -206,6 +211,10 @@ impl Ledger {
                 Note::Started { id, at, directory } => self.record_started(*id, *at, directory)?,
                 Note::Outcome { id, outcome, run_time } => {
                     self.record_outcome(*id, outcome, *run_time)?;
+                }
+                Note::Home { id, directory } => {
+                    let results = Some(directory.clone());
+                    self.record_end(*id, &LedgerEnd { results, ..LedgerEnd::default() })?;
                 }
                 Note::End(id, end) => self.record_end(*id, end)?,
                 Note::Nothing => {}

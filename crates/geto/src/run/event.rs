@@ -1,5 +1,6 @@
 //! What one may learn while a task runs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,6 +76,12 @@ pub enum Event {
         outcome: Outcome,
         /// How long it ran, measured on the host.
         run_time: Duration,
+    },
+    /// All that came home is here and on the disk, and the host forgets the task. Its files are about to be
+    /// put where they are wanted.
+    Home {
+        /// Where it is.
+        directory: PathBuf,
     },
     /// The link broke; it is made again. The task does not notice.
     LinkBroken {

@@ -105,6 +105,7 @@ impl Execution<'_> {
         }
         results.directory = self.settle(outcome_file(&results)?).await?;
         // From here on all is home and on disk, whatever becomes of `--into`.
+        self.event(Event::Home { directory: results.directory.clone() });
         if !ended.is_running {
             self.let_go(link, ended.session, destination, &mut results).await;
         }

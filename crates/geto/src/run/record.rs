@@ -8,10 +8,11 @@ use geto_core::{Host, Task, TaskId};
 
 use super::candidate::reason;
 use super::execute::Follow;
+use super::store::is_of_ended;
 use super::{Event, Results};
 use crate::ledger::{LedgerEnd, LedgerEntry, LedgerWriter, Note, absolute};
 use crate::text::printable;
-use crate::{Error, Fleet};
+use crate::{Error, ErrorKind, Fleet};
 
 /// One run in the ledger. No failure of the ledger stops the run: it is told once.
 pub(super) struct Record {
@@ -53,6 +54,9 @@ impl Record {
                     let (outcome, run_time) = (outcome.clone(), *run_time);
                     writer.note(Note::Outcome { id, outcome, run_time });
                 }
+                Event::Home { directory } => {
+                    writer.note(Note::Home { id, directory: absolute(directory) });
+                }
                 _ => {}
             }
             follow(event);
@@ -74,6 +78,9 @@ impl Record {
         let mut end = LedgerEnd::of(ended, keep);
         if ended.is_err() && self.directory.is_dir() {
             end.results = Some(absolute(&self.directory));
+            // A geto that was ended while it put files into place has brought them home.
+            let is_lost = end.error == Some(ErrorKind::Lost);
+            end.error = end.error.filter(|_| !(is_lost && is_of_ended(&self.directory)));
         }
         warn(self.writer.end(self.id, end).await, follow);
     }

@@ -144,11 +144,7 @@ impl Store {
 
     /// The same, when the task had ended by then: output and outcome are what they are now.
     pub(super) fn earlier_of_ended(&self) -> Option<&Path> {
-        let last = self.earlier()?;
-        let outcome = fs_err::read(last.join("outcome.json")).ok()?;
-        let outcome: serde_json::Value = serde_json::from_slice(&outcome).ok()?;
-        let kind = outcome.get("outcome")?.as_str()?;
-        (kind != Outcome::Running.kind()).then_some(last)
+        self.earlier().filter(|last| is_of_ended(last))
     }
 
     /// Moves the files to `directory`, and drops all else.
@@ -242,6 +238,14 @@ impl Store {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether results in `directory` are those of a task that had ended by then.
+pub(super) fn is_of_ended(directory: &Path) -> bool {
+    let outcome = fs_err::read(directory.join("outcome.json")).unwrap_or_default();
+    let outcome: serde_json::Value = serde_json::from_slice(&outcome).unwrap_or_default();
+    let kind = outcome.get("outcome").and_then(serde_json::Value::as_str);
+    kind.is_some_and(|kind| kind != Outcome::Running.kind())
 }
 
 /// Moves all that stands in `from` to `to`, as [`results::place`] does, while other tasks go on: the
