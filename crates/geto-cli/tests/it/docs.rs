@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 /// Where the tests of each prefix are, below `crates`.
-const PLACES: [(&str, &str); 5] = [
+const PLACES: [(&str, &str); 6] = [
     ("cli", "geto-cli/tests/it"),
     ("it", "geto/tests/it"),
     ("transport", "geto/tests/transport"),
     ("results", "geto/src/results/tests"),
     ("geto-core/tests", "geto-core/tests"),
+    ("python", "geto-python/tests"),
 ];
 
 #[test]
@@ -18,12 +19,16 @@ fn each_test_that_the_guarantees_name_is_there() {
     let mut seen = 0;
     for word in text.split('`').skip(1).step_by(2) {
         let mut parts = word.split("::").collect::<Vec<_>>();
-        let Some((_, place)) = PLACES.iter().find(|(prefix, _)| *prefix == parts[0]) else {
+        let Some((prefix, place)) = PLACES.iter().find(|(prefix, _)| *prefix == parts[0]) else {
             continue;
         };
         let directory = crates.join(place);
+        let (suffix, function) = match *prefix {
+            "python" => ("py", "def"),
+            _ => ("rs", "fn"),
+        };
         parts.remove(0);
-        let module = parts.first().map(|module| directory.join(format!("{module}.rs")));
+        let module = parts.first().map(|module| directory.join(format!("{module}.{suffix}")));
         let file = match module {
             None => continue,
             Some(module) if module.exists() => {
@@ -37,7 +42,7 @@ fn each_test_that_the_guarantees_name_is_there() {
             .unwrap_or_else(|error| panic!("`{word}` is not there: {error}"));
         let is_there = match &parts[..] {
             [] => true,
-            [name] => tests.contains(&format!("fn {name}()")),
+            [name] => tests.contains(&format!("{function} {name}(")),
             _ => false,
         };
         assert!(is_there, "`{word}` is not there");
