@@ -31,7 +31,7 @@ impl World {
     }
 
     /// A task that writes, waits for the gate, and writes more.
-    fn task(&self) -> Task {
+    pub(crate) fn task(&self) -> Task {
         let lines = [
             "seq 5; echo early >&2; echo half >file".to_owned(),
             format!("until [ -e '{}' ]; do sleep 0.02; done", self.gate.display()),
@@ -48,7 +48,7 @@ impl World {
         self.place.host.clone()
     }
 
-    async fn start(&self, task: &Task) -> TaskId {
+    pub(crate) async fn start(&self, task: &Task) -> TaskId {
         let detached = self.one.run_on(task, self.host()).detach().await.unwrap();
         // What it writes first is written.
         loop {
@@ -59,11 +59,11 @@ impl World {
         }
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
         below(&self.server.inside("~/.cache/geto"), "tasks")
     }
 
-    async fn tasks(&self) -> Vec<HostTask> {
+    pub(crate) async fn tasks(&self) -> Vec<HostTask> {
         self.other.tasks(&self.host()).await.unwrap()
     }
 
@@ -73,7 +73,7 @@ impl World {
     }
 }
 
-fn under_each_system_shell(test: impl AsyncFn(World)) {
+pub(crate) fn under_each_system_shell(test: impl AsyncFn(World)) {
     for shell in system_shells() {
         eprintln!("{}", shell.name);
         let machine = Machine::new().system_shell(&shell.path);

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use geto::{Script, Task};
 
+use crate::attach::under_each_system_shell;
 use crate::support::{Place, machines, under_each_shell};
 
 /// One session in sixteen sweeps.
@@ -57,5 +58,32 @@ fn what_uploads_and_removed_tasks_leave_is_swept_after_two_days() {
         for file in stay {
             assert!(file.exists(), "{}", file.display());
         }
+    });
+}
+
+/// A session or a supervisor that was killed between making its file and writing who it is.
+#[test]
+fn what_nobody_has_put_a_name_to_is_removed_after_a_while() {
+    under_each_system_shell(async |world| {
+        let id = world.start(&world.task()).await;
+        let place = world.directories()[0].parent().unwrap().to_owned();
+        let make = |number: u8, age: &str| {
+            let task = place.join(format!("0000-0000-0000-000{number}"));
+            fs_err::create_dir_all(task.join("dir")).unwrap();
+            if number.is_multiple_of(2) {
+                fs_err::write(task.join("claim"), "nonce 0:0 1:1\n").unwrap();
+                fs_err::write(task.join("supervisor"), "").unwrap();
+                touch(&task.join("supervisor"), age);
+            }
+            touch(&task, age);
+            task
+        };
+        let old = [1, 2].map(|number| make(number, "3 minutes ago"));
+        let new = [3, 4].map(|number| make(number, "now"));
+        let listed = world.tasks().await;
+        assert_eq!(listed.len(), 3, "{listed:?}");
+        assert!(listed.iter().any(|task| task.id == id));
+        assert!(old.iter().all(|task| !task.exists()));
+        assert!(new.iter().all(|task| task.exists()));
     });
 }

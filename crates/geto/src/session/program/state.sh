@@ -24,13 +24,19 @@ lives() {
   fi
 }
 
+# is_old PATH: whether a minute has passed since it was made, or a day where find can't tell. Whoever is to
+# write its first line has done so by then, or does not live; who is late finds that he may not start.
+is_old() {
+  [ -n "$(find "$1" -prune -mmin +1 2>/dev/null || find "$1" -prune -mtime +0 2>/dev/null)" ]
+}
+
 supervisor_lives() {
   g_rest='' g_more=''
   { read -r g_rest g_more <"$g_task/supervisor"; } 2>/dev/null
   g_supervisor=${g_more%:*}
   [ -n "$g_more" ] || {
     # It is being written, or could not be.
-    [ -z "$(find "$g_task/supervisor" -prune -mtime +0 2>/dev/null)" ]
+    ! is_old "$g_task/supervisor"
     return
   }
   lives "$g_rest" "$g_more"
@@ -42,7 +48,7 @@ claimer_lives() {
   { read -r g_rest g_claim_place g_claimer <"$g_task/claim"; } 2>/dev/null
   [ -n "$g_claimer" ] || {
     # Somebody is about to claim it, or could not.
-    [ -z "$(find "$g_task" -prune -mtime +0 2>/dev/null)" ]
+    ! is_old "$g_task"
     return
   }
   lives "$g_claim_place" "$g_claimer"
