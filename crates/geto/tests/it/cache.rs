@@ -198,6 +198,23 @@ fn what_was_not_used_for_longest_goes_first() {
     });
 }
 
+#[test]
+fn tasks_leave_nothing_in_trees() {
+    under_each_shell(|way, shell| async move {
+        let place = Place::new();
+        let root = tree(&place);
+        let fleet = place.fleet();
+        run(&fleet, &task(&root), &place, &way).await;
+        run(&fleet, &task(&root), &place, &way).await;
+        let kept = below(&place.dir.path().join("work"), "cache").remove(0);
+        until(|| kept.join("synced").exists() && place.tasks().is_empty());
+        let names = fs_err::read_dir(kept).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        assert_eq!(names, ["size", "synced", "t"], "{}", shell.name);
+    });
+}
+
 /// What a task needs stays until it has come.
 #[test]
 fn dependencies_that_are_larger_together_than_the_cache_are_no_hindrance() {

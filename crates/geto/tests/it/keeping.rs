@@ -1,7 +1,7 @@
 //! How the host's program keeps dependencies, whatever goes wrong, by hand.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use geto_testkit::{Shell, system_shells};
 
@@ -161,6 +161,72 @@ fn who_goes_on_is_waited_for() {
         assert_eq!(second.wait_for("held"), "wait one me@here");
         end_to_fill(&mut first, &archive);
         assert_eq!(second.wait_for("held"), "filled");
+        check_whole(work);
+    });
+}
+
+/// More than the names of which are words of a command.
+#[test]
+fn the_oldest_of_any_number_of_trees_go_first() {
+    let prlimit = geto_testkit::program("prlimit", "util-linux").display().to_string();
+    under_each_shell(|shell, work| {
+        let archive = archive();
+        let mut session = Session::to_fill(&[&prlimit, "--stack=524288"], shell, work);
+        hold(&mut session, "one", 30);
+        assert_eq!(session.wait_for("held"), "fill - 0 zstd");
+        let cache = below(work, "cache")[0].parent().unwrap().to_owned();
+        let name = |number: u32| cache.join(format!("{number:032}"));
+        for number in 0..1_500 {
+            fs_err::create_dir(name(number)).unwrap();
+            fs_err::write(name(number).join("size"), "10\n").unwrap();
+        }
+        for number in 0..4 {
+            // The others may all be of the same moment.
+            fs_err::File::open(name(number)).unwrap().file().set_modified(UNIX_EPOCH).unwrap();
+        }
+        session.say(&format!("fill {} 0 200 15160 plain\n", archive.0.len() + archive.1.len()));
+        session.say_bytes(&archive.0);
+        end_to_fill(&mut session, &archive);
+        assert_eq!(session.rest(), "");
+        while !below(work, "cache").iter().any(|path| path.join("synced").exists()) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(names(work).len(), 1_497);
+        assert!((0..4).all(|number| !name(number).exists()));
+    });
+}
+
+/// The machine has lost its power: the names of files are there, and what was in them may not be.
+#[test]
+fn what_was_not_on_the_disk_before_a_restart_comes_again() {
+    under_each_shell(|shell, work| {
+        let archive = archive();
+        let mut session = Session::to_fill(&[], shell, work);
+        hold(&mut session, "one", 30);
+        assert_eq!(session.wait_for("held"), "fill - 0 zstd");
+        begin_to_fill(&mut session, work, &archive);
+        end_to_fill(&mut session, &archive);
+        hold(&mut session, "two", 30);
+        assert_eq!(session.wait_for("held"), "filled");
+        let kept = below(work, "cache").into_iter().find(|path| path.ends_with(A)).unwrap();
+        while !kept.join("synced").exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        session.kill();
+        fs_err::write(kept.join("size"), "200 another-start\n").unwrap();
+        let mut session = Session::to_fill(&[], shell, work);
+        hold(&mut session, "three", 30);
+        assert_eq!(session.wait_for("held"), "filled");
+        session.kill();
+        fs_err::remove_file(kept.join("synced")).unwrap();
+        let mut session = Session::to_fill(&[], shell, work);
+        hold(&mut session, "four", 30);
+        assert_eq!(session.wait_for("held"), "fill - 0 zstd");
+        begin_to_fill(&mut session, work, &archive);
+        end_to_fill(&mut session, &archive);
+        hold(&mut session, "five", 30);
+        assert_eq!(session.wait_for("held"), "filled");
+        let _rest = session.rest();
         check_whole(work);
     });
 }

@@ -303,10 +303,15 @@ take_keys() {
   done
 }
 
-# remove_task: removes what there is of the task, also what the task made unwritable.
+# remove_task: removes what there is of the task, also what the task made unwritable, and its marks in the
+# trees that it has used.
 remove_task() {
   cd / || return
-  remove_tree "${g_pids:?}/${g_task##*/}" "$g_task"
+  set -- "${g_pids:?}/${g_task##*/}" "$g_task"
+  [ ! -e "$g_task/trees" ] || while read -r g_rest; do
+    set -- "$g_cache/$g_rest/in.${g_task##*/}" "$@"
+  done <"$g_task/trees"
+  remove_tree "$@"
 }
 
 # remove_tree PATH...: removes these and all below, also in directories that are closed. Files are not

@@ -1,7 +1,8 @@
 # shellcheck shell=sh
 #
-# Trees of dependencies that tasks share: `cache/DIGEST` holds the tree `t`, its `size` in KiB, the
-# stamp `used`, and a mark `in.ID` for each task that has used it and may still be there. One that is on
+# Trees of dependencies that tasks share: `cache/DIGEST` holds the tree `t`, its `size` in KiB with the start of
+# the machine in which it came, `synced` once it is on the disk, and a mark `in.ID` for each task that uses it.
+# Marks come and go, and so the time of the directory tells when it was used last. One that is on
 # its way in is `DIGEST.part.PID:BEGAN` and has the mark of the task that it is for, one on its way out is
 # `DIGEST.gone`. `DIGEST.fill` only keeps others from bringing it, too: where two do, one of them counts.
 #
@@ -51,15 +52,13 @@ request_hold() {
   g_id=$1-$2 g_base=-
   shift 4
   for g_rest in "$@"; do
-    [ -d "$g_cache/$g_rest/t" ] || continue
+    g_base=$g_rest
+    is_sound "$g_cache/$g_base" || continue
     # Names of the same files, not copies: what changes is taken away before it comes anew.
-    if cp -al "$g_cache/$g_rest/t" "$g_task/t" 2>/dev/null; then
-      g_base=$g_rest
-    else
-      remove_tree "$g_task/t"
-    fi
-    break
+    cp -al "$g_cache/$g_base/t" "$g_task/t" 2>/dev/null && break
+    remove_tree "$g_task/t"
   done
+  [ -d "$g_task/t" ] || g_base=-
   # An archive that begins with another tree is another one.
   g_id=$g_id-$g_base
   g_spool=0
@@ -75,9 +74,22 @@ request_hold() {
 has_tree() {
   # Whoever makes room sees the mark, or this finds nothing.
   {
-    [ -e "$g_tree/size" ] && echo "$g_place $g_self" >"$g_tree/in.$g_id" && true >"$g_tree/used" \
-      && [ -e "$g_tree/size" ]
+    [ -d "$g_tree" ] || return
+    if is_sound "$g_tree"; then
+      echo "$g_place $g_self" >"$g_tree/in.$g_id" && is_sound "$g_tree"
+    else
+      forget "$g_tree"
+      false
+    fi
   } 2>/dev/null
+}
+
+# is_sound TREE: whether it is there, and all of it: a machine that lost its power may have kept the names of
+# files without what was in them.
+is_sound() {
+  g_kib='' g_start=''
+  { read -r g_kib g_start <"$1/size"; } 2>/dev/null
+  [ -n "$g_kib" ] && { [ "$g_start" = "$g_boot" ] || [ -e "$1/synced" ]; }
 }
 
 # hold: gets the right to fill the cache with g_tree; false while a living session of another task has it,
@@ -174,9 +186,7 @@ request_fill() {
     exit 1
   }
   rm -f "$g_parts/$g_id"
-  { echo "$g_size" >"$g_task/size" && true >"$g_task/used"; } 2>/dev/null || {
-    quit 'no room'
-  }
+  { echo "$g_size $g_boot" >"$g_task/size"; } 2>/dev/null || quit 'no room'
   # Another one may have been faster, even in this moment.
   [ -d "$g_tree" ] || mv "$g_task" "$g_tree" 2>/dev/null
   [ ! -d "$g_tree/${g_task##*/}" ] || remove_tree "$g_tree/${g_task##*/}"
@@ -186,6 +196,7 @@ request_fill() {
   (
     drop_ticket
     evict "$g_limit" "$g_tree"
+    { sync -f "$g_tree/size" || sync; } && true >"$g_tree/synced"
   ) 2>/dev/null 3<&- 4>&- &
 }
 
@@ -220,17 +231,18 @@ evict() {
   g_freed=0 g_total=0
   tidy
   for g_rest in "$g_cache"/*/size; do
-    { read -r g_more <"$g_rest"; } 2>/dev/null && reckon "$g_total" + "$g_more" && g_total=$g_sum
+    { read -r g_more g_last <"$g_rest"; } 2>/dev/null && reckon "$g_total" + "$g_more" && g_total=$g_sum
   done
-  # The names are digests.
+  # The names are digests. As words of a command they may be too many.
   # shellcheck disable=SC2045
-  for g_rest in $(ls -tr "$g_cache"/*/used 2>/dev/null); do
+  for g_rest in $(cd "$g_cache" && ls -tr 2>/dev/null); do
     reckon "$1" - "$g_total"
     case $g_sum in -*) ;; *) break ;; esac
-    g_task=${g_rest%/used}
     # What has more than a digest for a name is on its way in or out.
-    case ${g_task##*/} in *.*) continue ;; esac
-    { [ "$g_task" != "$2" ] && read -r g_size <"$g_task/size" && forget "$g_task"; } 2>/dev/null || continue
+    case $g_rest in *.*) continue ;; esac
+    g_task=$g_cache/$g_rest
+    { [ "$g_task" != "$2" ] && read -r g_size g_last <"$g_task/size" && forget "$g_task"; } 2>/dev/null \
+      || continue
     reckon "$g_total" - "$g_size"
     g_total=$g_sum
     reckon "$g_freed" + "$g_size"
@@ -264,8 +276,8 @@ use_trees() {
     g_to=$g_task/dir/DEPS/${g_tree#*/}
     g_tree=$g_cache/${g_tree%%/*}
     # Whoever makes room sees the mark, or this finds nothing.
-    { true >"$g_tree/in.$g_id" && true >"$g_tree/used"; } 2>/dev/null
-    if ! [ -e "$g_tree/in.$g_id" ] || ! [ -e "$g_tree/size" ]; then
+    { echo "${g_tree##*/}" >>"$g_task/trees" && true >"$g_tree/in.$g_id"; } 2>/dev/null
+    if ! [ -e "$g_tree/in.$g_id" ] || ! is_sound "$g_tree"; then
       give_up missing "${g_tree##*/}"
       return 1
     fi
