@@ -119,7 +119,11 @@ impl StagePlan {
             let before = members.len();
             walk(dependency, &root, &[b"DEPS/", name.as_slice()].concat(), &mut members)?;
             if dependency.share {
-                members.iter_mut().skip(before).for_each(|member| member.mode &= !0o222);
+                // Those who unpack it have to write to its directories.
+                let members = members.iter_mut().skip(before);
+                members
+                    .filter(|member| member.kind != Kind::Directory)
+                    .for_each(|member| member.mode &= !0o222);
             }
             let own = members.iter().skip(before).filter(|member| member.kind != Kind::Directory);
             plan.dependencies.push(PlannedDependency {

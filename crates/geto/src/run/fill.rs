@@ -176,7 +176,11 @@ impl Execution<'_> {
         let length = archive.tar_len();
         let [length_word, spooled_word, size, limit] =
             [length, spooled, tree.size().div_ceil(1024), limit / 1024].map(|n| n.to_string());
-        session.request(["fill", &length_word, &spooled_word, &size, &limit, "plain"]).await;
+        let mut words = vec!["fill", &length_word, &spooled_word, &size, &limit, "plain"];
+        if tree.share() {
+            words.push("shut");
+        }
+        session.request(words).await;
         session.writer().count(length.saturating_sub(spooled) + WHOLE.len() as u64);
         let mut writer = session.writer().blocking();
         let (host, sent) = (self.host.name.clone(), tree.clone());

@@ -102,6 +102,9 @@ impl Tree {
     fn of(part: &Part, members: &[Member], memory: &mut dyn Remember) -> Result<Self, Error> {
         let mut entries = Vec::with_capacity(members.len());
         let mut hasher = blake3::Hasher::new();
+        if part.share {
+            hasher.update(b"share");
+        }
         let prefix = b"DEPS/".len() + part.name.len();
         for member in members {
             let mut member = member.clone();
@@ -169,7 +172,8 @@ impl Tree {
             if entry.member.kind != Kind::Directory {
                 // Also where there is a directory of that name, which ends with a slash there.
                 drops.push(name.clone());
-            } else if base.0.contains_key(bare(name)) {
+            } else if !base.0.contains_key(name) {
+                // A file, or nothing: what is above it has to be written to in any case.
                 drops.push(bare(name).to_vec());
             }
         }

@@ -265,6 +265,42 @@ fn a_shared_tree_is_a_link_that_nobody_writes_to() {
     });
 }
 
+/// The user is not root, and directories of a tree that is shared are closed. One tar closes each before it
+/// has filled it.
+#[test]
+fn a_shared_tree_with_directories_is_kept_whichever_tar_unpacks_it() {
+    for tar in ["busybox tar", "/usr/bin/tar"] {
+        let machine = Machine::new()
+            .user("tester")
+            .home_file("bin/tar", format!("#!/bin/sh\nexec {tar} \"$@\"\n"))
+            .startup_file("chmod +x ~/bin/tar; PATH=~/bin:$PATH; export PATH\n");
+        let world = World::of(Sshd::builder().machine(machine).start(), |proxy| proxy);
+        let root = tree(&world.place);
+        let list = "cd DEPS/data/ && find . | LC_ALL=C sort | cksum && find . -perm /222 ! -type l";
+        let task = Task::new(Script::from_commands("t", [list]))
+            .dependency(Dependency::new(&root).share(true));
+        let run = || {
+            let run = world.fleet.run_on_host(&task, world.server.name());
+            let results = runtime().block_on(run.into_future()).unwrap();
+            let listed = Command::new("sh")
+                .args(["-c", "find . | LC_ALL=C sort | cksum"])
+                .current_dir(&root)
+                .output()
+                .unwrap();
+            assert_eq!(results.stdout().unwrap(), listed.stdout, "{tar}");
+            results.bytes_sent
+        };
+        let first = run();
+        fs_err::create_dir_all(root.join("fresh/deep")).unwrap();
+        fs_err::create_dir_all(root.join("stays/deep/fresh")).unwrap();
+        fs_err::write(root.join("stays/deep/fresh/x"), "x").unwrap();
+        let second = run();
+        assert!(first > 600_000 && second < first / 3, "{tar}: {first} {second}");
+        let kept = below(&world.server.inside("~/.cache/geto"), "cache");
+        assert_eq!(kept.len(), 2, "{tar}: {kept:?}");
+    }
+}
+
 #[test]
 fn what_a_host_keeps_is_removed_when_it_is_asked_for() {
     under_each_shell(|way, shell| async move {

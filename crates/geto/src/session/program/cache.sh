@@ -168,7 +168,7 @@ request_drop() {
   ) || exit 1
 }
 
-# request fill LENGTH SPOOLED SIZE LIMIT PACKED: takes the archive of what the base lacks, and keeps at
+# request fill LENGTH SPOOLED SIZE LIMIT PACKED [shut]: takes the archive of what the base lacks, and keeps at
 # most LIMIT KiB of trees, of which this one has SIZE.
 request_fill() {
   [ -n "$g_holds" ] || exit 1
@@ -186,6 +186,8 @@ request_fill() {
     exit 1
   }
   rm -f "$g_parts/$g_id"
+  # Not before there is something in them: not every tar leaves that for the end.
+  [ "${6-}" != shut ] || g_error=$(find "$g_task/t" -type d -exec chmod a-w {} + 2>&1) || quit "$g_error"
   { echo "$g_size $g_boot" >"$g_task/size"; } 2>/dev/null || quit 'no room'
   # Another one may have been faster, even in this moment.
   [ -d "$g_tree" ] || mv "$g_task" "$g_tree" 2>/dev/null
