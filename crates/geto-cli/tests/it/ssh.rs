@@ -164,6 +164,7 @@ fn a_child_is_started_for_what_a_user_asks_for_and_not_the_machine() {
         ("GSSAPIAuthentication yes", "OpenSSH_"),
         ("RequiredRSASize 2048", "OpenSSH_"),
         ("PubkeyAcceptedAlgorithms ssh-ed25519", "OpenSSH_"),
+        ("RequiredRSASize 2048\n# caf\u{e9}, in Latin-1", "OpenSSH_"),
     ] {
         let server = Sshd::builder().name("server1").config("LogLevel DEBUG1").start();
         let world = World::new();
@@ -171,7 +172,9 @@ fn a_child_is_started_for_what_a_user_asks_for_and_not_the_machine() {
         let section = server.ssh_config_section(server.address());
         let own = world.env.home().join(".ssh/config");
         fs_err::create_dir(own.parent().unwrap()).unwrap();
-        fs_err::write(own, format!("{section}  {line}\n")).unwrap();
+        let text = format!("{section}  {line}\n");
+        let latin: Vec<u8> = text.chars().map(|char| u8::try_from(char).unwrap()).collect();
+        fs_err::write(own, latin).unwrap();
         let lock = world.env.tmp().join("geto_lock").display().to_string();
         let ini = format!("[geto]\nremote_lock_path={lock}\n[hosts]\nserver1=server1\n");
         world.env.write_geto_ini(&ini);

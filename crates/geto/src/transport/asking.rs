@@ -101,16 +101,18 @@ pub(super) async fn ask(asked: Asked<'_>) -> Result<Option<Answer>, String> {
 
 impl Files {
     fn of(files: &[PathBuf]) -> Self {
-        let texts: io::Result<Vec<String>> = files.iter().map(fs_err::read_to_string).collect();
-        let Ok(texts) = texts else { return Self { patterns: None, users: None } };
-        let patterns = match files.is_empty() {
-            true => None,
-            false => HostPatterns::of(texts.iter().map(String::as_str)),
-        };
+        // Comments may be in whatever encoding.
+        let text = |path: &PathBuf| Some(String::from_utf8_lossy(&fs_err::read(path).ok()?).into());
+        let texts: Vec<Option<String>> = files.iter().map(text).collect();
+        let all: Option<Vec<&str>> = texts.iter().map(Option::as_deref).collect();
+        let patterns = all.filter(|all| !all.is_empty()).and_then(HostPatterns::of);
         let users = Path::new(&Account::current().home).join(".ssh/config");
         let of_users = |path: &Path| !path.starts_with("/etc");
         let mut both = files.iter().zip(&texts);
-        let may_be = both.any(|(path, text)| of_users(path) && may_be_of_user(text));
+        // Of one that can't be read nobody knows.
+        let may_be = both.any(|(path, text)| {
+            of_users(path) && text.as_ref().is_none_or(|text| may_be_of_user(text))
+        });
         let users = (may_be && files.contains(&users)).then_some(users);
         Self { patterns, users }
     }
