@@ -13,6 +13,7 @@ use super::{Limits, Unpacked, unpack};
 use crate::Error;
 
 mod hostile;
+mod moved;
 mod placed;
 
 /// What stands below a directory, told so that two trees can be compared.

@@ -8,7 +8,7 @@ use super::*;
 
 const WAYS: [Way; 3] = [Way::Rename, Way::Link, Way::Copy];
 
-fn made(files: &[(&str, &str)]) -> TempDir {
+pub(super) fn made(files: &[(&str, &str)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
         let path = dir.path().join(name);
