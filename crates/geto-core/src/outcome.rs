@@ -29,6 +29,11 @@ pub enum Outcome {
         /// What is known.
         reason: String,
     },
+    /// Its host had all of it, and the script was never started: it is safe to run it again.
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
     /// It had not ended when these results were brought home.
     Running,
 }
@@ -66,6 +71,7 @@ impl Outcome {
             Self::TimedOut => ExitCode::TIMED_OUT,
             Self::Cancelled => ExitCode::INTERRUPTED,
             Self::Lost { .. } => ExitCode::LOST,
+            Self::NotStarted { .. } => ExitCode::NOT_STARTED,
             Self::Running => ExitCode::SUCCESS,
         }
     }
@@ -78,6 +84,7 @@ impl Outcome {
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
             Self::Lost { .. } => "lost",
+            Self::NotStarted { .. } => "not-started",
             Self::Running => "running",
         }
     }
@@ -108,6 +115,7 @@ impl fmt::Display for Outcome {
             Self::TimedOut => f.write_str("timed out"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Lost { reason } => write!(f, "lost: {reason}"),
+            Self::NotStarted { reason } => write!(f, "not started: {reason}"),
             Self::Running => f.write_str("still runs"),
         }
     }
@@ -125,6 +133,7 @@ mod tests {
         assert_eq!(code(Outcome::TimedOut), 124);
         assert_eq!(code(Outcome::Cancelled), 130);
         assert_eq!(code(Outcome::Lost { reason: String::new() }), 123);
+        assert_eq!(code(Outcome::NotStarted { reason: String::new() }), 125);
     }
 
     #[test]

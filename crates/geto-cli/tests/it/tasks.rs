@@ -106,6 +106,24 @@ fn what_was_said_at_the_start_holds_for_who_goes_on() {
 }
 
 #[test]
+fn a_task_whose_script_was_never_started_is_not_lost() {
+    let durable = Durable::new();
+    let text = durable.world.env.use_servers(&[&durable.server]);
+    durable.world.env.write_geto_ini(&format!("{text}[server1]\nsetup=exit 9\n"));
+    let ran = durable.geto(&["run", "--keep", "-H", "server1", "-n", "job", "-c", "echo ran"]);
+    assert_eq!((ran.code(), ran.text()), (125, String::new()), "{ran:?}");
+    let [task] = &durable.tasks()[..] else { panic!("{ran:?}") };
+    assert_eq!((&task["state"], &task["outcome"]), (&"ended".into(), &"not-started".into()));
+    assert_eq!(task["reason"], "`setup` ended with status 9");
+    let id = task["task"].as_str().unwrap();
+    assert!(durable.geto(&["ps"]).text().contains("  not started  "));
+    assert_eq!(durable.geto(&["wait", id]).code(), 125);
+    assert_eq!(durable.geto(&["attach", id]).code(), 125);
+    assert_eq!(durable.elsewhere(&["wait", id]).code(), 125);
+    assert_eq!(durable.entry(id)["state"], "not-started");
+}
+
+#[test]
 fn many_tasks_of_a_host_take_few_sessions() {
     let durable = Durable::new();
     durable.leave_ended(10);

@@ -4,6 +4,35 @@ use std::time::Duration;
 
 use crate::Outcome;
 
+/// Whether a script was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// It was.
+    Done,
+    /// It was not: it could not be executed.
+    Failed,
+    /// It was not, because the `setup` of the host failed.
+    EndedInSetup,
+    /// It was not, because start-up files of the login shell, under which it was to run, ended or became
+    /// something else.
+    EndedInLogin,
+    /// Nobody knows: the task has removed what its host kept of it.
+    Unknown,
+}
+
+impl Start {
+    fn parse(word: &str) -> Self {
+        match word {
+            "yes" => Self::Done,
+            "no" => Self::Failed,
+            "setup" => Self::EndedInSetup,
+            "login" => Self::EndedInLogin,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// What the host's side says of the end of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,10 +42,7 @@ pub struct EndReport {
     /// The status that the shell gave; above 255 in ksh93, when it was a signal.
     pub raw_status: u16,
     /// Whether the script was started at all.
-    pub started: bool,
-    /// Whether it was not because start-up files of the login shell, under which it was to run, ended or
-    /// became something else.
-    pub ended_in_login: bool,
+    pub start: Start,
     /// How long it ran.
     pub run_time: Duration,
     /// Processor time, user and system.
@@ -62,15 +88,13 @@ impl EndReport {
             "lost-reboot" => Outcome::Lost { reason: Self::RESTARTED.to_owned() },
             _ => return None,
         };
-        let started = field(" started=", " start=")?;
-        let start = seconds(field(" start=", " end=")?)?;
+        let began = seconds(field(" start=", " end=")?)?;
         let end = seconds(field(" end=", " cpu=")?)?;
         Some(Self {
             outcome,
             raw_status,
-            started: started == "yes",
-            ended_in_login: started == "login",
-            run_time: end.saturating_sub(start),
+            start: Start::parse(field(" started=", " start=")?),
+            run_time: end.saturating_sub(began),
             cpu_time: cpu_time(field(" cpu=", " full=")?),
             disk_full: !field(" full=", " left=")?.is_empty(),
             left: field(" left=", "")?.trim().to_owned(),
@@ -108,9 +132,16 @@ mod tests {
         assert_eq!(report.run_time, Duration::from_millis(2250));
         assert_eq!(report.cpu_time, Duration::from_millis(60_750));
         assert_eq!(report.left, "12(a b)");
-        assert!(report.started && !report.disk_full && !report.ended_in_login);
-        let report = EndReport::parse(&LINE.replace("=yes", "=login")).unwrap();
-        assert!(!report.started && report.ended_in_login);
+        assert!(report.start == Start::Done && !report.disk_full);
+        for (word, start) in [
+            ("no", Start::Failed),
+            ("setup", Start::EndedInSetup),
+            ("login", Start::EndedInLogin),
+            ("", Start::Unknown),
+        ] {
+            let report = EndReport::parse(&LINE.replace("=yes", &format!("={word}"))).unwrap();
+            assert_eq!(report.start, start);
+        }
     }
 
     #[test]

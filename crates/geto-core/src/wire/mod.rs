@@ -12,7 +12,7 @@ mod request;
 mod slots;
 
 pub use attach::{AttachRequest, From};
-pub use end::EndReport;
+pub use end::{EndReport, Start};
 pub use listing::{About, Boot, Clock, Listing, TaskState};
 pub use reply::{Reply, ReplyParser, WireError};
 pub use request::{Program, RunRequest, TreeUse, begin, loader, more, request};

@@ -81,7 +81,9 @@ impl<'a> OutcomeColumns<'a> {
         match outcome {
             Outcome::Exited { code } => columns.code = Some(*code),
             Outcome::Signalled { signal } => columns.signal = Some(*signal),
-            Outcome::Lost { reason } => columns.reason = Some(reason),
+            Outcome::Lost { reason } | Outcome::NotStarted { reason } => {
+                columns.reason = Some(reason);
+            }
             _ => {}
         }
         columns
@@ -90,13 +92,15 @@ impl<'a> OutcomeColumns<'a> {
 
 fn outcome(row: &Row<'_>) -> Result<Option<Outcome>> {
     let number = |name: &str| Ok::<_, Error>(row.get::<_, Option<u8>>(name)?.unwrap_or_default());
+    let reason = || Ok::<_, Error>(row.get::<_, Option<String>>("reason")?.unwrap_or_default());
     let Some(kind) = row.get::<_, Option<String>>("outcome")? else { return Ok(None) };
     Ok(Some(match &*kind {
         "exited" => Outcome::Exited { code: number("code")? },
         "signalled" => Outcome::Signalled { signal: number("signal")? },
         "timed-out" => Outcome::TimedOut,
         "cancelled" => Outcome::Cancelled,
-        _ => Outcome::Lost { reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default() },
+        "not-started" => Outcome::NotStarted { reason: reason()? },
+        _ => Outcome::Lost { reason: reason()? },
     }))
 }
 

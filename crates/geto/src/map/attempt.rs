@@ -195,6 +195,7 @@ fn verdict(result: &Result<Results, Error>) -> Verdict {
         Ok(results) => match (&results.outcome, End::of(&results.outcome)) {
             (_, Some(end)) => Verdict::Ended(end),
             (Outcome::Running, None) => Verdict::Silent,
+            (Outcome::NotStarted { .. }, None) => Verdict::NotStarted(Blame::Attempt),
             (Outcome::Lost { reason }, None)
                 if [EndReport::RESTARTED, EndReport::LEASE_OVER].contains(&&**reason) =>
             {

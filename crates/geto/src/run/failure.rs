@@ -1,7 +1,7 @@
 //! What goes wrong with a task, in the words of a user.
 
 use geto_core::Outcome;
-use geto_core::wire::EndReport;
+use geto_core::wire::{EndReport, Start};
 
 use super::execute::Execution;
 use crate::session::Session;
@@ -152,18 +152,27 @@ pub(super) fn fragile(host: &str, ending: &str) -> String {
 
 /// The outcome of a task whose host could not say it.
 pub(crate) fn outcome(report: Option<&EndReport>) -> Outcome {
-    match report {
-        Some(report)
-            if report.started
-                || matches!(report.outcome, Outcome::Cancelled | Outcome::TimedOut) =>
-        {
-            report.outcome.clone()
+    let Some(report) = report else {
+        return Outcome::Lost {
+            reason: "its supervisor was killed, or the disk failed".to_owned(),
+        };
+    };
+    let status = report.raw_status;
+    match (&report.outcome, report.start) {
+        (outcome, Start::Done) => outcome.clone(),
+        (Outcome::Exited { .. } | Outcome::Signalled { .. }, Start::Unknown) => {
+            Outcome::Lost { reason: format!("what the host kept of it is gone (status {status})") }
         }
-        Some(report) => Outcome::Lost {
-            reason: format!("what the host kept of it is gone (status {})", report.raw_status),
+        (Outcome::Exited { .. } | Outcome::Signalled { .. }, start) => Outcome::NotStarted {
+            reason: match start {
+                _ if report.disk_full => "the disk was full".to_owned(),
+                Start::EndedInSetup => format!("`setup` ended with status {status}"),
+                Start::EndedInLogin => {
+                    format!("start-up files of the login shell ended with status {status}")
+                }
+                _ => format!("it ended with status {status}"),
+            },
         },
-        None => {
-            Outcome::Lost { reason: "its supervisor was killed, or the disk failed".to_owned() }
-        }
+        (outcome, _) => outcome.clone(),
     }
 }

@@ -18,7 +18,7 @@ use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Outcome, TaskId};
 
-use geto_core::wire::{self, Reply};
+use geto_core::wire::{self, Reply, Start};
 
 /// Where the files go, and what becomes of the host's copy.
 #[derive(Debug, Clone, Default)]
@@ -167,39 +167,37 @@ impl Execution<'_> {
 
     /// Why the script was not started, although the host tried.
     fn not_started(&self, ended: &Ended) -> Option<Error> {
-        let report = ended.report.as_ref().filter(|report| !report.started)?;
-        // A script that removes what geto keeps of it has been started all the same.
-        if self.was_started() {
-            return None;
-        }
-        if !matches!(report.outcome, Outcome::Exited { .. } | Outcome::Signalled { .. }) {
-            return None;
-        }
-        let error = |message: &str| {
-            Error::new(ErrorKind::NotStarted, message)
-                .on_host(&self.host.name)
-                .of_task(self.id)
-                .caused_by(format!("it ended with status {}", report.raw_status))
+        let report = ended.report.as_ref()?;
+        let Outcome::NotStarted { reason } = outcome(Some(report)) else { return None };
+        let status = report.raw_status;
+        let error = |message: &str, cause: String| {
+            let error = Error::new(ErrorKind::NotStarted, message).on_host(&self.host.name);
+            error.of_task(self.id).caused_by(cause)
         };
-        if report.ended_in_login {
-            let message = "start-up files of the login shell ended before the script was started";
-            return Some(
-                error(message)
-                    .caused_by(format!(
-                        "`exit`, `exec` or an error in its profile: status {}",
-                        report.raw_status
-                    ))
-                    .with_hint("leave out `--login`, or see what `$SHELL -l -c true` does there"),
-            );
+        if report.disk_full {
+            return Some(error("failed to start the script", reason));
         }
-        Some(match &self.host.setup {
-            Some(setup) => {
-                error("`setup` failed, and the script was not started").with_hint(format!(
-                    "see the section of the host in geto.ini: setup={}",
-                    printable(setup.as_bytes())
-                ))
+        Some(match report.start {
+            Start::EndedInLogin => error(
+                "start-up files of the login shell ended before the script was started",
+                format!("`exit`, `exec` or an error in its profile: status {status}"),
+            )
+            .with_hint("leave out `--login`, or see what `$SHELL -l -c true` does there"),
+            Start::EndedInSetup => {
+                let message = "`setup` failed, and the script was not started";
+                let error = error(message, format!("it ended with status {status}"));
+                // Who goes on with a task may know the host by another geto.ini.
+                error.with_hint(match &self.host.setup {
+                    Some(setup) => format!(
+                        "see the section of the host in geto.ini: setup={}",
+                        printable(setup.as_bytes())
+                    ),
+                    None => {
+                        "see the host's section in the geto.ini that it was started by".to_owned()
+                    }
+                })
             }
-            None => error("failed to start the script"),
+            _ => error("failed to start the script", reason),
         })
     }
 

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use geto_core::wire::{Boot, From as Offset, Reply, TaskState};
+use geto_core::wire::{Boot, From as Offset, Reply, Start, TaskState};
 use tokio::time::MissedTickBehavior;
 
 use super::Event;
 use super::choose;
 use super::execute::{Execution, Failure, Said, Until, cancelled};
+use super::failure::outcome;
 use super::link::Link;
 use crate::session::{Next, Session};
 use crate::text::{printable, printable_lines};
@@ -167,13 +168,19 @@ impl Execution<'_> {
                 self.progress.shown[1].settle(stderr);
             }
             Reply::SoFar => return Ok(Some(Said::SoFar)),
-            Reply::Ended(report) => {
+            Reply::Ended(mut report) => {
                 link.works(&mut self.follow);
+                // A script that removes what its host keeps of it has been started all the same.
+                if let (Some(report), true) = (&mut report, self.was_started())
+                    && report.start != Start::Done
+                {
+                    report.start = Start::Unknown;
+                }
                 if self.progress.ended.is_none() {
                     link.progresses();
                 }
                 if let (Some(report), None) = (&report, &self.progress.ended) {
-                    let (outcome, run_time) = (report.outcome.clone(), report.run_time);
+                    let (outcome, run_time) = (outcome(Some(report)), report.run_time);
                     (self.follow)(Event::Ended { outcome, run_time });
                 }
                 self.progress.ended = Some(report.clone());

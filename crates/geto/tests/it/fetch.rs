@@ -126,6 +126,20 @@ fn a_task_whose_setup_failed_stays_for_who_keeps_it() {
         assert_eq!(error.kind(), ErrorKind::NotStarted);
         assert!(error.hint().unwrap().contains(&format!("geto logs --stderr {id}")), "{error:?}");
         assert_eq!(fs_err::read(world.kept()[0].join("err")).unwrap(), b"why\n");
+        // Whoever asks, also by another geto.ini, hears the same.
+        let reason = "`setup` ended with status 1".to_owned();
+        let outcome = Outcome::NotStarted { reason };
+        assert_eq!(
+            world.fleet.tasks(&world.host()).await.unwrap()[0].outcome,
+            Some(outcome.clone())
+        );
+        assert_eq!(
+            world.fleet.attach(world.host(), id).watch().await.unwrap(),
+            Some(outcome.clone())
+        );
+        let error = world.fleet.attach(world.host(), id).await.unwrap_err();
+        assert!(error.to_string().starts_with("`setup` failed"), "{error:?}");
+        assert_eq!(error.exit_code(), outcome.exit_code());
         other.attach(host, id).keep(false).await.unwrap_err();
         assert_eq!(tasks_left(&world.server), [""; 0].map(PathBuf::from));
     });

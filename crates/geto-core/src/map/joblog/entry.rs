@@ -37,14 +37,14 @@ pub struct Entry {
 }
 
 /// What stands for an outcome in the columns `Exitval` and `Signal`; none for a task that was
-/// cancelled or still runs, which must not be in the log: a run that resumes it would take it for
+/// cancelled, was not started or still runs, which must not be in the log: a run that resumes it would take it for
 /// done.
 ///
 /// A timeout is 124 and a lost task 123, as of `geto run`; a signal has, as in GNU parallel, the
 /// exit value 0.
 pub fn exit_and_signal(outcome: &Outcome) -> Option<(i32, i32)> {
     match outcome {
-        Outcome::Cancelled | Outcome::Running => None,
+        Outcome::Cancelled | Outcome::NotStarted { .. } | Outcome::Running => None,
         Outcome::Signalled { signal } => Some((0, i32::from(*signal))),
         Outcome::Exited { .. } | Outcome::TimedOut | Outcome::Lost { .. } => {
             Some((i32::from(outcome.exit_code().0), 0))

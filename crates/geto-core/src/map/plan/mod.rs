@@ -129,14 +129,14 @@ pub enum End {
 
 impl End {
     /// How an outcome counts; none for those that tell of no end: a lost task
-    /// ([`Plan::lost`]), and one that runs.
+    /// ([`Plan::lost`]), one that was not started ([`Plan::not_started`]), and one that runs.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         match outcome {
             Outcome::Exited { code: 0 } => Some(Self::Succeeded),
             Outcome::Exited { code } => Some(Self::Failed(Some(*code))),
             Outcome::Signalled { .. } | Outcome::TimedOut => Some(Self::Failed(None)),
             Outcome::Cancelled => Some(Self::Cancelled),
-            Outcome::Lost { .. } | Outcome::Running => None,
+            Outcome::Lost { .. } | Outcome::NotStarted { .. } | Outcome::Running => None,
         }
     }
 }

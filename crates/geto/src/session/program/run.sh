@@ -93,9 +93,16 @@ supervise() {
   name_left
   g_why=
   [ -e "$g_task/why" ] && read -r g_why <"$g_task/why"
+  # A task that has removed what is kept of it may have been started or not.
   g_started=
-  [ -z "$g_login" ] || [ -e "$g_task/login" ] || g_started=login
-  [ -e "$g_task/started" ] && g_started=yes
+  if [ -s "$g_task/started" ]; then
+    g_started=yes
+  elif [ -n "$g_login" ] && [ ! -e "$g_task/login" ]; then
+    [ ! -e "$g_task/claim" ] || g_started=login
+  elif [ -e "$g_task/claim" ]; then
+    g_started=${g_setup:+setup}
+    g_started=${g_started:-no}
+  fi
   g_times=
   { read -r g_rest && read -r g_times; } <"$g_task/over"
   g_full=
