@@ -84,6 +84,8 @@ pub(super) struct Progress {
     /// What the host said of the task's end, once it has.
     pub(super) ended: Option<Option<EndReport>>,
     pub(super) damaged: Option<String>,
+    /// Somebody has removed it from its host.
+    pub(super) is_gone: bool,
     /// The globs that match no file, for a person.
     pub(super) unmatched: Vec<String>,
     /// When the task was first sent.

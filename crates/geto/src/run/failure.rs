@@ -121,7 +121,7 @@ impl Execution<'_> {
     pub(super) fn results_error(&self, error: Error) -> Error {
         let error = error.of_task(self.id).with_kind(ErrorKind::Results);
         match (self.directory(), error.hint()) {
-            (Some(directory), None) => {
+            (Some(directory), None) if !self.progress.is_gone => {
                 error.with_hint(format!("the host keeps them: `{directory}`"))
             }
             _ => error,

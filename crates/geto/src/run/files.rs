@@ -131,6 +131,10 @@ async fn large(execution: &mut Execution<'_>, session: &mut Session) -> Result<(
             let message = "the link broke while files were received";
             return Err(Failure::Link(session.error(ErrorKind::Results, message)));
         }
+        Some(GONE) => {
+            execution.progress.is_gone = true;
+            execution.set_damaged("they were removed meanwhile".to_owned());
+        }
         Some(_) => execution.set_damaged(session.stderr()),
         // It is told only when the unpacking has not failed: that is the reason for stopping then.
         None => {
@@ -142,6 +146,8 @@ async fn large(execution: &mut Execution<'_>, session: &mut Session) -> Result<(
     Ok(())
 }
 
+/// The status of a channel whose files were removed while they were sent.
+const GONE: u32 = 120;
 /// The first status of a shell that a signal ended.
 const KILLED: u32 = 129;
 

@@ -222,7 +222,7 @@ impl Execution<'_> {
     }
 
     /// Keeps what is here for certain, output and outcome, when the files are not. The host keeps
-    /// all.
+    /// all, unless somebody has removed it there.
     async fn keep_half(&mut self, results: &Results, error: Error) -> Error {
         if let Some(store) = &self.store {
             store.drop_files();
@@ -242,8 +242,15 @@ impl Execution<'_> {
         // That the host keeps all is said once.
         let kept_there = |hint: &&str| hint.starts_with("the host keeps");
         let advice = error.hint().filter(|hint| !kept_there(hint)).map(str::to_owned);
-        let there =
-            self.directory().map(|directory| format!("the host keeps all in `{directory}`"));
+        let there = match self.progress.is_gone {
+            true => Some(
+                "it was removed from its host, by the run that started it or by `geto rm`"
+                    .to_owned(),
+            ),
+            false => {
+                self.directory().map(|directory| format!("the host keeps all in `{directory}`"))
+            }
+        };
         let parts = [Some(format!("the script {}", results.outcome)), here, there, advice];
         let hint: Vec<_> = parts.into_iter().flatten().collect();
         self.results_error(error).with_hint(hint.join("; "))

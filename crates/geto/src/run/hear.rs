@@ -390,6 +390,7 @@ impl Execution<'_> {
             Reply::Fact { name, .. } if name == "ending" => {
                 (self.follow)(Event::Ending { host: self.host.name.clone() });
             }
+            Reply::Fact { name, .. } if name == "gone" => self.progress.is_gone = true,
             Reply::Damaged(reason) => {
                 self.progress.damaged = Some(printable_lines(reason.as_bytes()));
             }

@@ -131,3 +131,47 @@ fn who_reads_slowly_gets_all_that_a_removed_task_has_written() {
         assert!(out == [b"first\n".to_vec(), numbers(3_000_000)].concat(), "{}", out.len());
     });
 }
+
+/// Whoever is slower than the run that has started it is not sent to look for files there.
+#[test]
+fn files_of_a_removed_task_are_not_said_to_be_kept() {
+    // It is removed before its end was told, or while large files come.
+    for last in ["seq 3000000", "head -c 30000000 /dev/zero >big"] {
+        eprintln!("{last}");
+        let world = World::of(Sshd::builder().start());
+        let task = job(&world, last);
+        let (started, has_started) = mpsc::channel();
+        let (ended, has_ended) = mpsc::channel::<()>();
+        let run = world.one.run_on(&task, world.host()).follow(move |event| {
+            if let Event::Started { .. } = event {
+                started.send(()).unwrap();
+            }
+        });
+        let id = run.id();
+        let error = std::thread::scope(|scope| {
+            let world = &world;
+            let follower = scope.spawn(move || {
+                has_started.recv().unwrap();
+                let attach =
+                    world.other.attach(world.host(), id).follow(move |event| match event {
+                        Event::Started { .. } => world.open_gate(),
+                        Event::Stdout(bytes) if bytes.as_ref() == b"first\n" => {}
+                        // The sender is gone once the task is.
+                        Event::Stdout(_) | Event::Receiving { bytes: 1_000_000.. } => {
+                            has_ended.recv().unwrap_err();
+                        }
+                        _ => {}
+                    });
+                runtime().block_on(attach.into_future()).unwrap_err()
+            });
+            let results = runtime().block_on(run.into_future()).unwrap();
+            assert_eq!(results.outcome, Outcome::Exited { code: 4 });
+            drop(ended);
+            follower.join().unwrap()
+        });
+        let hint = error.hint().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Results, "{error:?}");
+        assert!(hint.contains("it was removed from its host"), "{hint}");
+        assert!(!hint.contains("keeps"), "{hint}");
+    }
+}

@@ -245,7 +245,10 @@ send_files() {
 
 # are_gone: says so when somebody has removed the task, while its files were looked at.
 are_gone() {
-  [ ! -e "$g_gone/$g_id" ] || say damaged "$g_task: was removed meanwhile"
+  [ ! -e "$g_gone/$g_id" ] || {
+    say gone ''
+    say damaged "$g_task: was removed meanwhile"
+  }
 }
 
 # open_files: lets this user read the task's directory, which the task may have closed: globs would
@@ -303,7 +306,10 @@ archive() {
 # of the channel.
 request_files() {
   case ${1:-0} in
-    0) (archive) >&4 || exit ;;
+    0)
+      (archive) >&4
+      g_status=$?
+      ;;
     *)
       {
         (archive)
@@ -312,9 +318,10 @@ request_files() {
         reckon "$1" + 1
         tail -c "+$g_sum"
       } >&4
-      read -r g_status <"$g_task/status.$$" && [ "$g_status" = 0 ] || exit "${g_status:-1}"
+      read -r g_status <"$g_task/status.$$" || g_status=1
       ;;
   esac
-  [ ! -e "$g_gone/$g_id" ]
-  exit
+  # What was removed meanwhile may look whole.
+  [ ! -e "$g_gone/$g_id" ] || exit 120
+  exit "${g_status:-1}"
 }
