@@ -214,6 +214,11 @@ impl Follower {
                 };
                 self.waits.tell(printer, &host, &format!("waiting: {reason}{ahead}"));
             }
+            Event::Awaiting { host, path, by } => {
+                let by = by.unwrap_or_else(|| "another task here".to_owned());
+                printer
+                    .note(&format!("waiting: `{}` is brought to `{host}` by {by}", path.display()));
+            }
             Event::Slot { slots, gpus } => {
                 self.whereabouts.with(|place| place.waits = false);
                 self.waits.done();
@@ -291,6 +296,9 @@ pub(crate) fn object(event: Event, script: &str) -> Option<serde_json::Value> {
             let message = busy.describe(script, &host).to_string();
             let ahead = busy.ahead();
             json!({ "event": "waiting", "host": host, "message": message, "ahead": ahead })
+        }
+        Event::Awaiting { host, path, by } => {
+            json!({ "event": "awaiting", "host": host, "path": path.to_string_lossy(), "by": by })
         }
         Event::Slot { slots, gpus } => {
             json!({ "event": "slot", "slots": numbers(&slots), "gpus": numbers(&gpus) })

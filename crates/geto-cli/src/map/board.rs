@@ -175,6 +175,12 @@ impl<'a> Board<'a> {
                     format!("task {} waits: {reason}; {} ahead", place.sequence, busy.ahead());
                 return self.detail(&text);
             }
+            Event::Awaiting { host, path, by } => {
+                let by = by.unwrap_or_else(|| "another task here".to_owned());
+                let (number, path) = (place.sequence, path.display());
+                return self
+                    .detail(&format!("task {number} waits: {by} brings `{path}` to `{host}`"));
+            }
             Event::LinkBroken { host, reason } => {
                 return self.detail(&format!("the link to `{host}` broke: {reason}"));
             }

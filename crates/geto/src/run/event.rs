@@ -44,6 +44,16 @@ pub enum Event {
         /// The numbers of its GPUs, likewise.
         gpus: String,
     },
+    /// Another task brings to the host what this one needs, too, and is waited for. Told again when it is
+    /// another one's turn.
+    Awaiting {
+        /// The host's name.
+        host: String,
+        /// The dependency, where it is here.
+        path: PathBuf,
+        /// Whose task it is, as `user@host`; `None` for one of this process.
+        by: Option<String>,
+    },
     /// Bytes of script, input and dependencies have been sent.
     Sending {
         /// How many so far.

@@ -68,6 +68,9 @@ impl Execution<'_> {
         session.learn_to_keep().await;
         for tree in &trees {
             let filled = link.fleet().caches().of(self.host, tree.digest());
+            if filled.try_lock().is_err() {
+                self.await_tree(tree, None);
+            }
             let mut filled = tokio::select! {
                 biased;
                 filled = filled.lock() => filled,
@@ -97,6 +100,13 @@ impl Execution<'_> {
             true => Ok(Held::CalledOff),
             false => Err(self.cancelled().into()),
         }
+    }
+
+    /// Tells who brings a tree.
+    fn await_tree(&mut self, tree: &Tree, by: Option<&str>) {
+        let by = by.map(|origin| printable(origin.as_bytes()));
+        let (host, path) = (self.host.name.clone(), tree.root().to_owned());
+        self.event(Event::Awaiting { host, path, by });
     }
 
     /// All dependencies go with the task.
@@ -160,7 +170,7 @@ impl Execution<'_> {
         let mut words = vec!["hold", tree.digest(), &id, &patience, &origin];
         words.extend(bases.iter().map(|(digest, _)| digest.as_str()));
         session.request(words).await;
-        let (base, spooled) = match self.held(session, None).await? {
+        let (base, spooled) = match self.held(session, tree, None).await? {
             Held::Fill { base, spooled } => (base, spooled),
             held => return Ok(held),
         };
@@ -195,17 +205,19 @@ impl Execution<'_> {
             sent.check()?;
             writer.write_all(WHOLE).and_then(|()| writer.flush()).map_err(failed)
         });
-        self.held(session, Some(upload)).await
+        self.held(session, tree, Some(upload)).await
     }
 
     /// Waits for what the host says.
     async fn held(
         &mut self,
         session: &mut Session,
+        tree: &Tree,
         mut upload: Option<Upload>,
     ) -> Result<Held, Failure> {
         let mut tick = tokio::time::interval(SENDING_SHOWN);
         let is_over = upload.is_some();
+        let mut bringer = String::new();
         loop {
             let is_uploading = upload.is_some();
             let next = tokio::select! {
@@ -250,7 +262,13 @@ impl Execution<'_> {
                     match words.as_slice() {
                         ["filled"] => return Ok(Held::Filled),
                         // Another one brings it, for as long as that takes.
-                        ["wait", ..] => session.is_busy(),
+                        ["wait", id, origin @ ..] => {
+                            session.is_busy();
+                            if bringer != *id {
+                                (*id).clone_into(&mut bringer);
+                                self.await_tree(tree, Some(&origin.join(" ")));
+                            }
+                        }
                         ["fill", base, spooled, ..] => {
                             let spooled = match self.progress.rebooted {
                                 // It was not synced: its length may be right and its end empty.

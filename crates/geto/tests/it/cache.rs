@@ -6,11 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use geto::transport::{Channel, Transport};
-use geto::{Dependency, Error, ErrorKind, Fleet, Results, Script, Task};
+use geto::transport::Transport;
+use geto::{Dependency, ErrorKind, Fleet, Results, Script, Task};
 use geto_testkit::{Cut, Direction, Machine, Sshd, system_shells};
-use tokio::sync::watch;
 
 use crate::by_hand::Session;
 use crate::support::{Place, below, runtime, under_each_shell};
@@ -330,18 +328,6 @@ fn a_task_that_finds_its_tree_gone_gets_it_again() {
     });
 }
 
-/// Counts the channels that are opened.
-#[derive(Debug)]
-struct Counted(Arc<dyn Transport>, watch::Sender<usize>);
-
-#[async_trait]
-impl Transport for Counted {
-    async fn open(&self, command: &str) -> Result<Channel, Error> {
-        self.1.send_modify(|count| *count += 1);
-        self.0.open(command).await
-    }
-}
-
 /// The host gave it back before anything was started.
 #[test]
 fn a_task_whose_tree_comes_again_can_be_interrupted() {
@@ -357,20 +343,23 @@ fn a_task_whose_tree_comes_again_can_be_interrupted() {
         let mut other = Session::to_fill(&[], &shell, &work);
         other.say(&format!("hold {} other 30 me@there\n", digest.display()));
         assert!(other.wait_for("held").starts_with("fill "));
-        let (count, mut opened) = watch::channel(0);
-        let (again, way) = (task(&root), Arc::new(Counted(Arc::clone(&way), count)));
+        let again = task(&root);
         let run = fleet.run_on_host(&again, &place.host.name).over(way);
         let canceller = run.canceller();
-        let cancel = async {
-            // One finds it gone, and the other brings it.
-            opened.wait_for(|&count| count == 2).await.unwrap();
-            canceller.cancel();
-        };
+        let awaited = std::sync::Mutex::new(None);
+        let run = run.follow(|event| {
+            if let geto::Event::Awaiting { path, by, .. } = event {
+                *awaited.lock().unwrap() = Some((path, by));
+                canceller.cancel();
+            }
+        });
         let run = async {
             let error = run.await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Cancelled, "{}: {error:?}", shell.name);
         };
-        tokio::join!(run, cancel);
+        run.await;
+        let path = fs_err::canonicalize(&root).unwrap();
+        assert_eq!(awaited.into_inner().unwrap(), Some((path, Some("me@there".to_owned()))));
         other.kill();
     });
 }
