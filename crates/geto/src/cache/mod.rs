@@ -6,7 +6,7 @@
 mod evict;
 mod memory;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,7 +23,11 @@ pub(crate) const SIZE: u64 = 10 << 30;
 /// Which hosts are known to have which tree. Whoever brings one holds its lock meanwhile: the others of
 /// this process wait, and find it there.
 #[derive(Debug, Default)]
-pub(crate) struct Caches(Mutex<HashMap<(String, String), Filled>>);
+pub(crate) struct Caches {
+    known: Mutex<HashMap<(String, String), Filled>>,
+    /// The hosts that could not keep one.
+    refusing: Mutex<HashSet<String>>,
+}
 
 /// Whether a host has a tree.
 pub(crate) type Filled = Arc<tokio::sync::Mutex<bool>>;
@@ -31,8 +35,14 @@ pub(crate) type Filled = Arc<tokio::sync::Mutex<bool>>;
 impl Caches {
     /// What is known of this tree on this host.
     pub(crate) fn of(&self, host: &Host, digest: &str) -> Filled {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(known.entry((host.name.clone(), digest.to_owned())).or_default())
+    }
+
+    /// Notes that a host could not keep a tree; true the first time.
+    pub(crate) fn refuses(&self, host: &Host) -> bool {
+        let mut refusing = self.refusing.lock().unwrap_or_else(PoisonError::into_inner);
+        refusing.insert(host.name.clone())
     }
 }
 

@@ -85,6 +85,12 @@ impl Execution<'_> {
                 Held::CalledOff => return Ok(Some(Said::Claimed)),
                 Held::Refused { reason, is_over } => {
                     self.keep_nothing(&reason);
+                    if link.fleet().caches().refuses(self.host) {
+                        self.event(Event::Warning(format!(
+                            "host `{}` can't keep dependencies, which go with each task: {reason}",
+                            self.host.name
+                        )));
+                    }
                     return Ok(is_over.then_some(Said::Resend { spooled: 0 }));
                 }
                 Held::Fill { .. } => {}

@@ -248,6 +248,27 @@ fn one_channel_is_enough_for_dependencies_that_hosts_keep() {
     world.check_once();
 }
 
+/// It has its slot before: two hosts come into question.
+#[test]
+fn a_task_that_has_its_slot_gets_dependencies_in_the_same_session() {
+    let world = World::of(Sshd::builder().start(), |proxy| proxy);
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut other = geto::Host::new("down");
+    other.ssh_config_path = Some(world.server.ssh_config_via(unused));
+    let results = world.place.dir.path().join("results");
+    let fleet = Fleet::new([world.place.host.clone(), other], results);
+    let root = tree(&world.place);
+    let task = world.task(&LOOK.replace("%T@", "%Ts")).dependency(&root);
+    for _ in 0..2 {
+        let run = fleet.run_on_balanced_host(&task);
+        let results = runtime().block_on(run.into_future()).unwrap();
+        assert_eq!(results.stdout().unwrap(), look(world.place.dir.path()));
+    }
+    assert_eq!(world.starts(), 2);
+    drop(fleet);
+    world.end();
+}
+
 #[test]
 fn a_shared_tree_is_a_link_that_nobody_writes_to() {
     under_each_shell(|way, shell| async move {

@@ -113,6 +113,19 @@ fn a_disk_without_room_to_keep_dependencies_takes_those_of_the_task() {
     let task = world.task("wc -c <DEPS/data").dependency(&data);
     let results = world.run(&task, |_| {}).0.unwrap();
     assert_eq!(results.stdout().unwrap(), b"3500000\n");
+    // Another one for which there is no room beside it: told once.
+    fs_err::write(&data, vec![b'y'; 7_000_000]).unwrap();
+    let mut warnings = Vec::new();
+    for _ in 0..2 {
+        let (result, ..) = world.run(&task, |event| {
+            if let Event::Warning(text) = event {
+                warnings.push(text.clone());
+            }
+        });
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::NotStarted);
+    }
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("host `server` can't keep dependencies"), "{warnings:?}");
     world.check_once();
     world.end();
 }
