@@ -277,21 +277,44 @@ fn nothing_is_left_here_of_a_child_ssh_whose_task_is_left_running() {
     }
 }
 
+/// The task goes on there, and only there.
+#[test]
+fn nothing_is_left_here_of_a_child_ssh_whose_geto_is_killed() {
+    let server = Sshd::builder().name("server1").start();
+    let world = by_ssh(&server, "Compression no", "");
+    let line = "echo up; exec sleep 1000";
+    let (mut child, _stdout) = started(&world, &mut world.command(&["run", "-q", "-c", line]));
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    wait_for_end(&world);
+    assert!(directories_of_ssh(&world).is_empty());
+    assert_eq!(world.geto(&["kill", "--all"]).code(), 0);
+}
+
 #[test]
 fn nothing_is_left_here_of_a_child_ssh_that_waits_for_an_agent() {
     let server = Sshd::builder().name("server1").start();
-    for args in [&["run", "-q", "-c", ":"][..], &["hosts"], &["ps"], &["clean", "--cache"]] {
+    let run = &["run", "-q", "-c", ":"][..];
+    for (args, number) in [
+        (run, Signal::TERM),
+        (run, Signal::KILL),
+        (&["hosts"], Signal::TERM),
+        (&["ps"], Signal::TERM),
+        (&["clean", "--cache"], Signal::TERM),
+    ] {
         let socket = server.dir().join("hung");
         let agent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let world = by_ssh(&server, &format!("IdentityAgent {}", socket.display()), "");
         let mut command = world.command(args);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let _asked = agent.accept().unwrap();
-        signal(&child, Signal::TERM);
+        signal(&child, number);
         let (ended, text) = said(child);
-        assert_eq!(ended, Some(143), "{args:?}: {text}");
-        assert!(directories_of_ssh(&world).is_empty(), "{args:?}");
+        assert_eq!(ended, (number == Signal::TERM).then_some(143), "{args:?}: {text}");
+        // Whoever was killed has left that to others.
+        assert!(number == Signal::KILL || directories_of_ssh(&world).is_empty(), "{args:?}");
         wait_for_end(&world);
+        assert!(directories_of_ssh(&world).is_empty(), "{args:?}");
         fs_err::remove_file(socket).unwrap();
     }
 }

@@ -1,9 +1,26 @@
 //! What a child `ssh` would leave behind: itself with what it has started, and its directory.
 
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use super::log::{both_ends, make_pipe};
+
+/// Becomes `ssh`, beside somebody who waits for a line in the pipe `$1` that only this process holds open: it
+/// comes when `ssh` has ended. When the pipe ends without it, nobody is left to end `ssh`, which would stay
+/// until the host is done. Opened for both ways first, so that nobody waits for a process that is gone.
+pub(super) const SCRIPT: &str = r#"exec 8<>"$1" || exit
+exec 9<"$1" 8>&- || exit
+dir=${1%/*}
+shift
+{
+  trap '' TERM
+  read -r _ <&9 || { kill -TERM "-$$"; kill -CONT "-$$"; rm -rf "$dir"; }
+} </dev/null >/dev/null 2>&1 &
+exec ssh "$@" 9<&-"#;
 
 /// All that has to be taken away once its owner is gone.
 static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
@@ -14,6 +31,8 @@ struct Left {
     /// The child, which leads a process group.
     group: Option<Pid>,
     dir: Option<PathBuf>,
+    /// What ends with this process, for whoever waits beside the child.
+    alive: Option<File>,
 }
 
 /// A child `ssh` and its directory; both are taken away when it is dropped, or by
@@ -26,8 +45,17 @@ impl Held {
     pub(super) fn dir(dir: tempfile::TempDir) -> Self {
         static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let id = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        all().push(Left { id, group: None, dir: Some(dir.keep()) });
+        all().push(Left { id, group: None, dir: Some(dir.keep()), alive: None });
         Self(id)
+    }
+
+    /// Makes the pipe in `dir` that tells whether this process lives.
+    pub(super) async fn pipe(&self, dir: &Path) -> io::Result<PathBuf> {
+        let path = dir.join("alive");
+        make_pipe(&path).await?;
+        let alive = both_ends(&path)?;
+        self.change(|left| left.alive = Some(alive));
+        Ok(path)
     }
 
     /// The child has been started, with a process group of its own.
@@ -38,7 +66,11 @@ impl Held {
 
     /// The child has ended, and its number may be another's now.
     pub(super) fn ended(&self) {
-        self.change(|left| left.group = None);
+        self.change(|left| {
+            left.group = None;
+            // Who does not hear it ends by the end of the pipe.
+            left.alive.take().map(|mut alive| alive.write_all(b"\n").ok());
+        });
     }
 
     /// The child needs its directory no more.

@@ -72,8 +72,9 @@ impl OpensshTransport {
             .caused_by(why)
     }
 
-    fn command(&self, log: &Path, bridge: &Bridge, command: &str) -> Command {
-        let mut ssh = Command::new("ssh");
+    fn command(&self, (log, alive): (&Path, &Path), bridge: &Bridge, command: &str) -> Command {
+        let mut ssh = Command::new("/bin/sh");
+        ssh.args(["-c", left::SCRIPT, "geto-ssh"]).arg(alive);
         let option = |text: String| ["-o".to_owned(), text];
         // Never earlier than it was said; what is over to a second is cut off here.
         let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -175,8 +176,9 @@ impl OpensshTransport {
         let bridge = Bridge::create(&path, password, &self.servers, asker)
             .await
             .map_err(|error| self.local(error))?;
-        let mut child =
-            self.command(&log_path, &bridge, command).spawn().map_err(|error| self.local(error))?;
+        let alive = held.pipe(&path).await.map_err(|error| self.local(error))?;
+        let mut ssh = self.command((&log_path, &alive), &bridge, command);
+        let mut child = ssh.spawn().map_err(|error| self.local(error))?;
         held.started(child.id());
         let missing = || self.local(io::Error::other("a pipe is missing"));
         let stdin = child.stdin.take().ok_or_else(missing)?;
