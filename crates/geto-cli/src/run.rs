@@ -44,6 +44,7 @@ async fn candidates(args: &RunArgs, fleet: &Fleet, printer: Printer) -> Result<V
 /// Refuses where files could never be put, before anything is run.
 pub(crate) fn check_into(into: &Path) -> Result<(), Error> {
     let cause = match fs_err::metadata(into) {
+        _ if into.as_os_str().is_empty() => "it has no name",
         Ok(metadata) if !metadata.is_dir() => "it is no directory",
         Ok(metadata) if metadata.permissions().readonly() => "it can't be written to",
         _ => return Ok(()),

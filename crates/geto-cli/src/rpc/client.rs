@@ -13,12 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::envelope::{Message, Request, Unfit, answer};
-use super::service::{Caller, Service};
+use super::service::{Caller, REQUESTS_MAX, Service};
 use crate::events::line;
 use crate::streams::write_stdout;
 
 /// The longest line that is read, in bytes.
 const LINE_MAX: usize = 64 << 20;
+/// How many lines of one client are served at once, those included whose answers wait for it: no more are
+/// read meanwhile. More than the tasks that may run, which somebody has to be able to end.
+const LINES_SERVED: usize = 2 * REQUESTS_MAX;
 /// How many lines wait for a client that takes its time; tasks wait for room.
 const LINES_WAITING: usize = 16;
 
@@ -41,13 +44,13 @@ impl Outlet {
 
 /// Serves a client until all that it asked for is answered and it asks for nothing more, or until it is
 /// gone: `end`, the same as `outlet`, then has nobody at its other end. What it waits for then is
-/// left as it is.
+/// left as it is. Returns how many lines were not answered.
 pub(super) async fn serve(
     service: &Arc<Service>,
     requests: impl AsyncRead + Unpin,
     mut outlet: Outlet,
     end: OwnedFd,
-) {
+) -> usize {
     let (out, mut lines) = mpsc::channel::<Bytes>(LINES_WAITING);
     let mut writing = tokio::spawn(async move {
         while let Some(line) = lines.recv().await {
@@ -58,13 +61,13 @@ pub(super) async fn serve(
             Outlet::Stdout => Ok(()),
         }
     });
+    // Dropped in the end: nobody is there any more who wants answers.
+    let mut serving = JoinSet::new();
     let answering = async {
         let mut lines = Lines::new(requests);
-        // Dropped with this future: nobody is there any more who wants answers.
-        let mut serving = JoinSet::new();
         loop {
             tokio::select! {
-                next = lines.next() => match next {
+                next = lines.next(), if serving.len() < LINES_SERVED => match next {
                     Ok(Line::Whole(text)) => {
                         serving.spawn(serve_line(Arc::clone(service), text, out.clone()));
                     }
@@ -90,6 +93,8 @@ pub(super) async fn serve(
         () = answering => writing.abort(),
         _written = &mut writing => {}
     }
+    while serving.try_join_next().is_some() {}
+    serving.len()
 }
 
 /// Returns when nobody can read any more what is written to `end`.

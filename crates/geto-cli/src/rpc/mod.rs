@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use geto::{Error, ErrorKind, ExitCode};
-use rustix::io::dup;
+use rustix::io::{Errno, dup};
 use tokio::net::UnixStream;
 
 use self::client::{Outlet, serve};
@@ -34,40 +34,43 @@ pub(crate) fn rpc(args: &RpcArgs, printer: Printer) -> Result<ExitCode, Error> {
     block_on_with(2 * REQUESTS_MAX, async {
         let failed = |error| Error::new(ErrorKind::Local, "failed to serve").caused_by(error);
         let signals = Signals::catch().map_err(failed)?;
-        let serving = async {
+        let mut serving = Box::pin(async {
             match &socket {
                 Some(socket) => serve_all(&service, socket, printer).await,
                 None => serve_stdin(&service).await,
             }
+        });
+        let (code, left) = tokio::select! {
+            served = &mut serving => (ExitCode::SUCCESS, served.map_err(failed)?),
+            code = signals.any() => (code, service.waiting()),
         };
-        let code = tokio::select! {
-            served = Box::pin(serving) => served.map_err(failed).map(|()| ExitCode::SUCCESS),
-            code = signals.any() => Ok(code),
-        };
-        match service.waiting() {
+        match left {
             0 => {}
             left => printer.note(&format!(
                 "{left} requests were not answered: tasks that have started go on; `geto ps` lists them"
             )),
         }
-        code
+        Ok(code)
     })
 }
 
-async fn serve_stdin(service: &Arc<Service>) -> io::Result<()> {
+/// Returns how many lines were not answered.
+async fn serve_stdin(service: &Arc<Service>) -> io::Result<usize> {
     let end = dup(rustix::stdio::stdout())?;
-    serve(service, tokio::io::stdin(), Outlet::Stdout, end).await;
-    Ok(())
+    Ok(serve(service, tokio::io::stdin(), Outlet::Stdout, end).await)
 }
 
-async fn serve_all(service: &Arc<Service>, socket: &Socket, printer: Printer) -> io::Result<()> {
+/// Never returns, but for a failure.
+async fn serve_all(service: &Arc<Service>, socket: &Socket, printer: Printer) -> io::Result<usize> {
     let listener = socket.listener()?;
     printer.note(&format!("listening on `{socket}`"));
     loop {
         let client = match listener.accept().await {
             Ok((client, _)) => client,
-            // It comes again when there is room.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            // It comes again when there is room, or has gone.
+            Err(error)
+                if Errno::from_io_error(&error).is_some_and(|errno| PASSING.contains(&errno)) =>
+            {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
@@ -83,6 +86,10 @@ async fn serve_all(service: &Arc<Service>, socket: &Socket, printer: Printer) ->
         });
     }
 }
+
+/// What accept(2) fails with that says nothing of the socket.
+const PASSING: [Errno; 5] =
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::CONNABORTED];
 
 /// Lets in this user and root: not every system looks at the mode of a socket.
 fn admit(client: &UnixStream) -> io::Result<std::os::fd::OwnedFd> {

@@ -3,12 +3,19 @@
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use geto::{Error, ErrorKind};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+/// How long others are waited for who make a socket in the same directory: they are done at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket that this process listens on. It is removed when this is dropped.
 #[derive(Debug)]
@@ -26,9 +33,7 @@ impl Socket {
     /// # Errors
     /// Of kind [`Usage`](ErrorKind::Usage) when something else is there, or another process listens on it.
     ///
-    /// # Panics
-    /// Never; but the umask of the process is another one meanwhile, so that it is for the time before
-    /// threads.
+    /// The umask of the process is another one meanwhile, so that it is for the time before threads.
     pub(super) fn bind(path: &Path) -> Result<Self, Error> {
         let failed =
             |kind| Error::new(kind, format!("failed to make the socket `{}`", path.display()));
@@ -43,19 +48,27 @@ impl Socket {
             .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
             .open(directory)
             .map_err(local)?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|error| local(error.into()))?;
+        let begun = Instant::now();
+        while let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            if error != Errno::WOULDBLOCK || begun.elapsed() > PATIENCE {
+                let text = format!("`{}` can't be locked: {error}", directory.display());
+                return Err(failed(ErrorKind::Local).caused_by(text).with_hint(
+                    "another process holds its lock: take a directory that only you can read",
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
         match fs_err::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(local(error)),
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(failed(ErrorKind::Usage).caused_by("something else is there"));
             }
-            Ok(_) => match UnixStream::connect(path) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    fs_err::remove_file(path).map_err(local)?;
-                }
-                Err(error) => return Err(local(error)),
-                Ok(_) => {
+            Ok(_) => match connect(path) {
+                Err(Errno::CONNREFUSED) => fs_err::remove_file(path).map_err(local)?,
+                Err(error) if error != Errno::AGAIN => return Err(local(error.into())),
+                // Who has no room for one more lives, too.
+                _ => {
                     return Err(failed(ErrorKind::Usage)
                         .caused_by("another process listens on it")
                         .with_hint("end that one, or take another path"));
@@ -78,6 +91,13 @@ impl Socket {
     pub(super) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
     }
+}
+
+/// Looks whether somebody listens, without waiting for him.
+fn connect(path: &Path) -> Result<(), Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 impl fmt::Display for Socket {
