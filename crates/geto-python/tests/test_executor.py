@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import io
 import os
 import subprocess
 import sys
@@ -73,6 +74,19 @@ def test_prints_come_to_the_caller(
         # The origin looks at any moment, also within a character.
         executor.submit(lambda: [os.write(1, b"%c" % byte) for byte in "ä€".encode() * 200]).result()
     assert capsys.readouterr().out == "hello from there\n" + "ä€" * 200
+
+
+def test_a_stream_that_takes_nothing_keeps_no_call_from_its_end(
+    executor: geto.Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with executor:
+        # Half a character is written at the end.
+        assert executor.submit(lambda: os.write(1, b"x\xe2\x82")).result() == 3
 
 
 def test_sends_modules_by_value_variables_and_files(

@@ -133,8 +133,13 @@ class Taken(Iterator[Results]):
 
     def close(self) -> None:
         """Starts no more tasks, and ends those that run."""
-        self._results.close()
-        self._batch.end()
+        try:
+            self._results.close()
+        except ValueError:
+            # Another thread waits for the next one, which is the last then.
+            pass
+        finally:
+            self._batch.end()
 
     def __del__(self) -> None:
         self.close()

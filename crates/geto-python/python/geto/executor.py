@@ -29,7 +29,7 @@ from .fleet import Fleet
 from .future import fail_in_forks
 from .results import Results, results_of
 from .task import Dependency, Script, Task, Text
-from .workers import Workers
+from .workers import Workers, show
 
 T = TypeVar("T")
 
@@ -310,9 +310,7 @@ class Executor(concurrent.futures.Executor):
         decoder = self._decoders.setdefault(
             (kind, number), codecs.getincrementaldecoder("utf-8")(errors="replace")
         )
-        text = decoder.decode(piece, final)
-        if text:
-            (sys.stdout if kind == "stdout" else sys.stderr).write(text)
+        show(kind, decoder.decode(piece, final))
 
     def _answer(self, future: _Call, results: Results) -> None:
         file = None if results.files is None else results.files / "geto-result"

@@ -161,6 +161,7 @@ def _forked() -> None:
         if future._state in ("PENDING", "RUNNING", "CANCELLED"):
             future._condition = threading.Condition()
             future._done_callbacks = []  # type: ignore[attr-defined]
+            future._waiters = []
             future._state = "RUNNING"
             future.set_exception(ForkedError())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import collections
+import contextlib
 import os
 import queue
 import secrets
@@ -87,9 +88,16 @@ class _Worker:
 
     def show(self, kind: str, piece: bytes, final: bool = False) -> None:
         """Writes what it has printed to the caller's own."""
-        text = self.decoders[kind].decode(piece, final)
-        if text:
-            (sys.stdout if kind == "stdout" else sys.stderr).write(text)
+        show(kind, self.decoders[kind].decode(piece, final))
+
+
+def show(kind: str, text: str) -> None:
+    """Writes what a function has printed to the caller's own stream. One that takes nothing, or is gone,
+    keeps no call from its end."""
+    stream = sys.stdout if kind == "stdout" else sys.stderr
+    if text and stream is not None:
+        with contextlib.suppress(Exception):
+            stream.write(text)
 
 
 class Workers:
