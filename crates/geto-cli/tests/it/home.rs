@@ -111,6 +111,24 @@ fn kept_directories_stay_on_the_host() {
     assert!(world.result().join("files/f").exists());
 }
 
+/// A file that several globs match comes home once, whatever it is.
+#[test]
+fn globs_may_match_the_same() {
+    let world = World::new();
+    let line = "mkdir -p d/e; echo 1 >d/e/f; ln d/e/f d/hard; ln -s e/f d/soft; mkfifo d/pipe; cp d/e/f d/g";
+    let globs = ["d/g", "d/*", "d", "d/e", "d/e/*", "d/soft", "./d//hard"];
+    let globs = globs.iter().flat_map(|glob| ["--bring", glob]);
+    let args = ["run", "-H", "local", "--into", "out"].into_iter().chain(globs);
+    let ran = world.geto(&args.chain(["-c", line]).collect::<Vec<_>>());
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert!(ran.stderr.contains("geto: 4 files, "), "{ran:?}");
+    let out = world.env.cwd().join("out");
+    assert_eq!(names(&out), ["d", "d/e", "d/e/f", "d/g", "d/hard", "d/soft"]);
+    for name in ["d/e/f", "d/hard", "d/soft", "d/g"] {
+        assert_eq!(fs_err::read(out.join(name)).unwrap(), b"1\n", "{name}");
+    }
+}
+
 #[test]
 fn results_beyond_the_limit_stay_on_the_host() {
     for line in

@@ -27,11 +27,13 @@ pub(crate) struct Limits {
     pub(crate) output_bytes: u64,
     /// The most files, directories and links.
     pub(crate) max_entries: u64,
+    /// Whether a member may come more than once, as where several globs match it: the last one counts.
+    pub(crate) may_repeat: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_bytes: None, output_bytes: 0, max_entries: 1_000_000 }
+        Self { max_bytes: None, output_bytes: 0, max_entries: 1_000_000, may_repeat: false }
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawMode, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawMode, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Cause, Kind, Member, Mtime};
@@ -123,6 +123,9 @@ impl<'a> Unpacking<'a> {
         };
         match member.kind {
             Kind::File { size } => {
+                if self.limits.may_repeat {
+                    self.take_away(&path)?;
+                }
                 self.count_bytes(size)?;
                 self.file(&path, size, member.mode, member.mtime, archive)
             }
@@ -169,11 +172,36 @@ impl<'a> Unpacking<'a> {
         Ok(())
     }
 
+    /// Removes a file that came before under this name.
+    fn take_away(&mut self, path: &MemberPath) -> Result<(), Cause> {
+        let parent = self.open(path.parent())?;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        if let Ok(stat) = rustix::fs::statat(&parent, path.last(), flags)
+            && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        {
+            rustix::fs::unlinkat(parent, path.last(), AtFlags::empty())?;
+            self.unpacked.files -= 1;
+            self.unpacked.bytes -= u64::try_from(stat.st_size).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Whether something of that type came before under this name, and may come again.
+    fn repeats(&mut self, path: &MemberPath, kind: FileType) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        self.limits.may_repeat
+            && self.find(path.parent()).is_ok_and(|parent| {
+                rustix::fs::statat(parent, path.last(), flags)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
+            })
+    }
+
     /// Makes a directory that can be written to; what it is to be in the end is set at the end.
     fn directory(&mut self, path: MemberPath, mode: u16, mtime: Mtime) -> Result<(), Cause> {
         let parent = self.open(path.parent())?;
         match rustix::fs::mkdirat(parent, path.last(), Mode::RWXU) {
-            Err(Errno::EXIST) if self.implied.remove(&path) => {}
+            Err(Errno::EXIST)
+                if self.implied.remove(&path) || self.repeats(&path, FileType::Directory) => {}
             made => made.map_err(taken)?,
         }
         self.count_waiting(path.0.len())?;
@@ -182,6 +210,10 @@ impl<'a> Unpacking<'a> {
     }
 
     fn hard_link(&mut self, path: MemberPath, target: MemberPath) -> Result<(), Cause> {
+        // GNU tar writes a file that is named twice as a link to itself.
+        if self.limits.may_repeat && path == target {
+            return Ok(());
+        }
         match self.make_link(&path, &target) {
             // It may be a symlink, which is still to be made.
             Err(Errno::NOENT) if !self.symlinks.is_empty() => {
@@ -189,6 +221,7 @@ impl<'a> Unpacking<'a> {
                 self.links.push((path, target));
                 Ok(())
             }
+            Err(Errno::EXIST) if self.repeats(&path, FileType::RegularFile) => Ok(()),
             made => made.map_err(unlinked),
         }
     }
@@ -215,8 +248,10 @@ impl<'a> Unpacking<'a> {
             self.symlink(&path, &target, mtime).map_err(|cause| self.failed_at(&path, cause))?;
         }
         for (path, target) in std::mem::take(&mut self.links) {
-            self.make_link(&path, &target)
-                .map_err(|error| self.failed_at(&path, unlinked(error)))?;
+            match self.make_link(&path, &target) {
+                Err(Errno::EXIST) if self.repeats(&path, FileType::Symlink) => {}
+                made => made.map_err(|error| self.failed_at(&path, unlinked(error)))?,
+            }
         }
         // A directory sorts before what stands in it: from the end, the deepest come first.
         let mut directories = std::mem::take(&mut self.directories);
@@ -233,7 +268,10 @@ impl<'a> Unpacking<'a> {
 
     fn symlink(&mut self, path: &MemberPath, target: &[u8], mtime: Mtime) -> Result<(), Cause> {
         let parent = self.open(path.parent())?;
-        rustix::fs::symlinkat(target, &parent, path.last()).map_err(taken)?;
+        match rustix::fs::symlinkat(target, &parent, path.last()) {
+            Err(Errno::EXIST) if self.repeats(path, FileType::Symlink) => return Ok(()),
+            made => made.map_err(taken)?,
+        }
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::utimensat(parent, path.last(), &times(mtime), flags)?;
         self.unpacked.files += 1;

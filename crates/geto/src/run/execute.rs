@@ -411,10 +411,7 @@ impl Execution<'_> {
         link: &mut Link<'_>,
     ) -> Result<Said, Failure> {
         session.request(["work", &self.host.remote_work_path]).await;
-        let bring = match &self.order {
-            Some(order) => Some(&order.task.bring),
-            None => self.wish.bring.as_ref(),
-        };
+        let bring = self.wanted();
         let request = AttachRequest {
             id: self.id,
             stdout: self.progress.stdout.map_or(self.wish.stdout, Offset::Byte),
@@ -429,6 +426,14 @@ impl Execution<'_> {
             session.cancel().await;
         }
         self.hear(session, None, link).await
+    }
+
+    /// Which files are to come; those that were said when the task was sent when `None`.
+    pub(super) fn wanted(&self) -> Option<&Bring> {
+        match &self.order {
+            Some(order) => Some(&order.task.bring),
+            None => self.wish.bring.as_ref(),
+        }
     }
 
     /// Whether the host said that the script runs.

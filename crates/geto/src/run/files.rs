@@ -3,13 +3,14 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
+use geto_core::Bring;
 use geto_core::wire::Reply;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Event;
 use super::execute::{Execution, Failure};
-use crate::results::{self, Unpacked};
+use crate::results::{self, Limits, Unpacked};
 use crate::session::{Next, Session};
 use crate::{Error, ErrorKind};
 
@@ -178,7 +179,13 @@ impl Unpacking {
         };
         let (pieces, receiver) = mpsc::channel(QUEUE);
         let partial = store.partial();
-        let limits = store.limits();
+        // What others said when they sent it is not known here.
+        let may_repeat = match execution.wanted() {
+            Some(Bring::Globs(globs)) => globs.len() > 1,
+            Some(_) => false,
+            None => true,
+        };
+        let limits = Limits { may_repeat, ..store.limits() };
         let thread = tokio::task::spawn_blocking(move || {
             // Kept to the end of this thread: the directory is not removed before.
             let into = partial.files();

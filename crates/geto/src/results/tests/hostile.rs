@@ -218,6 +218,13 @@ fn limits_hold_before_anything_is_read() {
     let limits = Limits { max_bytes: Some(1000), ..Limits::default() };
     let twice = bytes(&[file(b"a", &[7; 600]), file(b"b", &[7; 600])]);
     unpack(&mut twice.as_slice(), dir.path(), &limits).unwrap_err();
+    // Of what may come twice, the last one counts.
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { may_repeat: true, ..limits };
+    let again = bytes(&[file(b"a", &[7; 600]), file(b"./a", &[8; 600])]);
+    let unpacked = unpack(&mut again.as_slice(), dir.path(), &limits).unwrap();
+    assert_eq!((unpacked.files, unpacked.bytes), (1, 600));
+    assert_eq!(fs_err::read(dir.path().join("a")).unwrap(), [8; 600]);
     let limits = Limits { max_entries: 3, ..Limits::default() };
     for members in
         [vec![file(b"1/2/3/4", b"")], (0..4_u8).map(|n| file(&[b'a' + n], b"")).collect()]
