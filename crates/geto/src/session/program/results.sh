@@ -8,11 +8,7 @@ read_channel() {
   drop_ticket
   while read -r g_rest; do
     case $g_rest in
-      # Also for an origin that is gone, which a message would end this process over.
-      cancel)
-        (echo ending)
-        stop cancelled
-        ;;
+      cancel) stop cancelled ending ;;
       'alive '*) extend_lease "${g_rest#* }" ;;
       look) echo tick ;;
       ticks)

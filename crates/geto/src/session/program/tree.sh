@@ -2,13 +2,16 @@
 #
 # All processes of a task, and their end.
 
-# stop WHY: ends the task from outside. The first reason stands, but who gave it may have been ended
+# stop WHY [EVENT]: ends the task from outside, and writes EVENT once another session would go on with it if this
+# one were killed. The first reason stands, but who gave it may have been ended
 # before it ended the task.
 stop() {
   ! has_ended || return 0
   set -C
   { echo "$1" >"$g_task/why"; } 2>/dev/null || g_rest=
   set +C
+  # Also for an origin that is gone, which a message would end this process over.
+  [ -z "${2-}" ] || (echo "$2")
   until [ -s "$g_pids/$g_id" ]; do
     # Who waits for a slot looks for the reason.
     [ -d "$g_task" ] && [ ! -e "$g_task/waiting" ] && supervisor_lives || return
