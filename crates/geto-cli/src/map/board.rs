@@ -1,6 +1,6 @@
 //! What has happened in a batch, shown as it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use geto::map::{
 };
 use geto::text::printable;
 use geto::units::human_duration;
-use geto::{ErrorKind, Event, Outcome, TaskId};
+use geto::{Error, ErrorKind, Event, Outcome, TaskId};
 use serde_json::{Value, json};
 
 use super::bar::Bar;
@@ -57,6 +57,8 @@ pub(super) struct Board<'a> {
     bar: Bar,
     summary: Summary,
     was_interrupted: bool,
+    /// What was said of which host.
+    warned: BTreeSet<(String, &'static str)>,
     broken: Option<io::Error>,
 }
 
@@ -96,6 +98,7 @@ impl<'a> Board<'a> {
             bar,
             summary: Summary::new(args.home.into.as_deref()),
             was_interrupted: false,
+            warned: BTreeSet::new(),
             broken: None,
         }
     }
@@ -194,11 +197,24 @@ impl<'a> Board<'a> {
 
     fn repeated(&mut self, job: &Job, tried: &Tried) {
         self.summary.repeated(tried);
+        if let Err(error) = &tried.result {
+            self.warn_of_host(&tried.host, error);
+        }
         let what = match &tried.result {
             Ok(results) => results.outcome.to_string(),
             Err(error) => error.to_string(),
         };
         self.detail(&format!("`{}` is tried again: {what} on `{}`", label(job), tried.host));
+    }
+
+    /// Says once why a host gets no tasks: others may take them all, and nobody would know.
+    fn warn_of_host(&mut self, host: &str, error: &Error) {
+        let kind = error.kind();
+        if !matches!(kind, ErrorKind::Full | ErrorKind::Cancelled)
+            && self.warned.insert((host.to_owned(), kind.name()))
+        {
+            self.say(|printer| printer.warning_of(error));
+        }
     }
 
     fn done(&mut self, done: &MapDone<'_, Job>) {
@@ -259,7 +275,7 @@ impl<'a> Board<'a> {
 
     fn show_file(&mut self, path: &Path, stream: Stream, tag: Option<Vec<u8>>) -> io::Result<()> {
         let mut file = fs_err::File::open(path)?;
-        let mut lines = tag.map(Lines::behind);
+        let mut lines = tag.map(Lines::alone);
         loop {
             let mut piece = vec![0; PIECE];
             let length = file.read(&mut piece)?;

@@ -6,6 +6,16 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use geto::map::inputs::Input;
+use rustix::fs::Access;
+
+/// Makes the place for outputs.
+///
+/// # Errors
+/// When nothing can be put there.
+pub(super) fn prepare(root: &Path) -> io::Result<()> {
+    fs_err::create_dir_all(root)?;
+    Ok(rustix::fs::access(root, Access::WRITE_OK | Access::EXEC_OK)?)
+}
 
 /// Copies the outputs of a task to their place below `root`; of equal inputs the last stays.
 pub(super) fn keep(root: &Path, input: &Input, results: &Path) -> io::Result<()> {

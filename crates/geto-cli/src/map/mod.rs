@@ -53,6 +53,12 @@ pub(crate) fn map(args: &MapArgs, printer: Printer) -> Result<ExitCode, Error> {
         false => source::count(args),
     };
     let fleet = fleet(&args.connect)?;
+    if let Some(place) = args.show.results.as_deref().filter(|_| !args.dry_run) {
+        kept::prepare(place).map_err(|error| {
+            let message = format!("failed to make `{}` for the outputs", place.display());
+            Error::new(ErrorKind::Usage, message).caused_by(error)
+        })?;
+    }
     let opened = match args.dry_run {
         true => None,
         false => Log::open(args, printer)?,

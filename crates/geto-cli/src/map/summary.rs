@@ -23,11 +23,21 @@ const HOSTS_SHOWN: usize = 16;
 /// How much of the end of stderr is looked at for its last line.
 const TAIL: u64 = 4096;
 
+/// Failures that are alike.
+#[derive(Debug)]
+struct Failure {
+    count: u64,
+    /// The first of them.
+    example: String,
+    /// Whether it is geto's own, and not the script's.
+    is_error: bool,
+}
+
 /// What has become of tasks so far.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
-    /// Failures that are alike, with the first of them.
-    failures: BTreeMap<String, (u64, String)>,
+    /// By what they are called.
+    failures: BTreeMap<String, Failure>,
     /// Those that took longest, longest first.
     slowest: Vec<(Duration, String, String)>,
     repeated: u64,
@@ -47,8 +57,12 @@ impl Summary {
 
     pub(super) fn add(&mut self, done: &MapDone<'_, Job>, label: &str) {
         if done.fate != Fate::Succeeded {
-            let example = || example(done, label);
-            self.failures.entry(way(done)).or_insert_with(|| (0, example())).0 += 1;
+            let new = || Failure {
+                count: 0,
+                example: example(done, label),
+                is_error: done.tried.is_some_and(|tried| tried.result.is_err()),
+            };
+            self.failures.entry(way(done)).or_insert_with(new).count += 1;
         }
         let results = done.tried.and_then(|tried| tried.result.as_ref().ok());
         let files = results.and_then(|results| results.files.as_ref());
@@ -83,7 +97,9 @@ impl Summary {
         }
         let counts = report.counts;
         let mut ways = vec![format!("{} ok", counts.succeeded)];
-        ways.extend(self.failures.iter().map(|(way, (count, _))| format!("{count} {way}")));
+        ways.extend(
+            self.failures.iter().map(|(way, Failure { count, .. })| format!("{count} {way}")),
+        );
         if self.repeated > 0 {
             ways.push(format!("{} tried again", self.repeated));
         }
@@ -95,8 +111,12 @@ impl Summary {
         if let Some(files) = self.files() {
             printer.note(&files);
         }
-        for (way, (count, example)) in &self.failures {
-            printer.note(&format!("{way} ({count}): {example}"));
+        for (way, Failure { count, example, is_error }) in &self.failures {
+            let text = format!("{way} ({count}): {example}");
+            match *is_error && !printer.is_talking() {
+                true => printer.error_lines(&text, &[], None),
+                false => printer.note(&text),
+            }
         }
         if counts.done() < 2 {
             return;
@@ -151,7 +171,7 @@ impl Summary {
             })
             .collect();
         let failures: BTreeMap<_, _> =
-            self.failures.iter().map(|(way, (count, _))| (way, count)).collect();
+            self.failures.iter().map(|(way, failure)| (way, failure.count)).collect();
         json!({
             "event": "summary", "tasks": counts.done(), "ok": counts.succeeded,
             "others": failures, "repeated": self.repeated, "files": self.files,

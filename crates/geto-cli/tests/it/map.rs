@@ -334,3 +334,26 @@ fn after_kill_9_each_input_is_run_once_and_what_runs_is_taken_over() {
     }
     pair.assert_clean();
 }
+
+/// The geto that was killed had been told to end it, or somebody else has: it was not run to its end.
+#[test]
+fn a_task_that_was_cancelled_before_a_resume_is_run_again() {
+    let pair = Pair::start();
+    let counted = pair.world.env.cwd().join("counted");
+    let gate = pair.world.env.cwd().join("gate");
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", gate.display());
+    let script = format!("echo >>{}; {wait}", counted.display());
+    let line = |options: &[&'static str]| {
+        [&["map", "--log", "log"], options, &["-c", &script, ":::", "1"]].concat()
+    };
+    let counts = || fs_err::read_to_string(&counted).unwrap_or_default().lines().count();
+    killed(&pair, &line(&[]), || counts() == 1);
+    let ran = pair.world.geto(&["kill", "--all"]);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    fs_err::write(&gate, "").unwrap();
+    let ran = pair.world.geto(&line(&["--resume"]));
+    assert_eq!((ran.code(), counts()), (0, 2), "{ran:?}");
+    let log = fs_err::read_to_string(pair.world.env.cwd().join("log")).unwrap();
+    assert_eq!(log.lines().count(), 2, "{log}");
+    pair.assert_clean();
+}

@@ -75,7 +75,7 @@ fn a_log_that_finds_no_room_ends_the_batch_and_loses_no_task() {
         .split("ended and are not in the log: ")
         .nth(1)
         .and_then(|rest| rest.split([';', 'a']).next());
-    for sequence in named.unwrap().trim().split(", ") {
+    for sequence in named.unwrap_or_else(|| panic!("{ran:?}")).trim().split(", ") {
         let _number: u64 = sequence.parse().unwrap();
         assert!(!part.contains(&format!("\n{sequence}\t")), "{ran:?}");
     }

@@ -1,6 +1,7 @@
 //! What `geto map` shows of a batch: on a terminal, in the end, and before it is run.
 
 use std::io::Read as _;
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use geto_testkit::program;
@@ -146,4 +147,35 @@ fn lines_that_were_written_for_gnu_parallel_are_warned_of() {
     let ran = pair.world.geto(&["map", "-c", "echo \"$1\"", ":::", "$(id)"]);
     assert_eq!(ran.text(), "$(id)\n", "{ran:?}");
     assert!(!ran.stderr.contains("is not replaced"), "{ran:?}");
+}
+
+/// Others take its work; that it has none is said once, with the reason.
+#[test]
+fn a_host_that_can_not_be_reached_is_named_once_and_its_tasks_run_elsewhere() {
+    let pair = Pair::start();
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let [a, b] = &pair.servers;
+    let ini = pair.world.env.use_servers_at(&[(a, a.address()), (b, unused)]);
+    pair.world.env.write_geto_ini(&format!("{ini}[a]\nslots=2\n[b]\nslots=2\n"));
+    let inputs = ["1", "2", "3", "4", "5", "6"];
+    let ran = pair.world.geto(&[&["map", "--", "echo", ":::"][..], &inputs].concat());
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 6);
+    let warned: Vec<_> = ran.stderr.lines().filter(|line| line.contains("warning: ")).collect();
+    assert!(matches!(&warned[..], [one] if one.contains("on host `b`")), "{ran:?}");
+    assert!(ran.stderr.contains("Connection refused"), "{ran:?}");
+    pair.assert_clean();
+}
+
+#[test]
+fn errors_are_said_also_when_nothing_else_is_to_be() {
+    let pair = Pair::start();
+    let ran = pair.world.geto(&["map", "-q", "-d", "{}", "--", "true", ":::", "missing"]);
+    assert_ne!(ran.code(), 0, "{ran:?}");
+    assert!(ran.stderr.starts_with("geto: error: not started"), "{ran:?}");
+    assert!(ran.stderr.contains("missing"), "{ran:?}");
+    pair.world.env.file("file", "");
+    let ran = pair.world.geto(&["map", "-q", "--results", "file", "--", "true", ":::", "1"]);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert!(ran.stderr.contains("failed to make `file` for the outputs"), "{ran:?}");
 }

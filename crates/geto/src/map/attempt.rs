@@ -88,6 +88,7 @@ impl<J: Sync> Shared<'_, J> {
     ) -> Ended {
         let mut worker = self.location(attempt).take();
         let (mut id, mut elsewhere) = (None, None);
+        let asked = cancel.subscribe();
         let order = (self.make)(&job, &self.place(attempt));
         let result = match order {
             Err(error) => Err(error),
@@ -106,6 +107,10 @@ impl<J: Sync> Shared<'_, J> {
         let verdict = match (verdict(&result), &elsewhere) {
             // It is not there any more, and a new one may be.
             (Verdict::NotStarted(_), Some(_)) => Verdict::NotStarted(Blame::Attempt),
+            // Who has started it, and not this batch, wanted its end.
+            (Verdict::Ended(End::Cancelled), Some(_)) if !*asked.borrow() => {
+                Verdict::NotStarted(Blame::Attempt)
+            }
             (verdict, _) => verdict,
         };
         let host = elsewhere.as_ref().unwrap_or(&self.location(attempt).host).name.clone();
