@@ -89,6 +89,19 @@ def test_a_stream_that_takes_nothing_keeps_no_call_from_its_end(
         assert executor.submit(lambda: os.write(1, b"x\xe2\x82")).result() == 3
 
 
+def test_a_function_that_closes_what_it_prints_to_answers(executor: geto.Executor) -> None:
+    with executor:
+        assert executor.submit(lambda: os.close(1) or "closed").result() == "closed"
+        assert executor.submit(lambda: print("more") or 2).result() == 2
+        # It can't answer any more, and says so instead of waiting for ever.
+        future = executor.submit(lambda: os.closerange(0, 100) or "closed")
+        try:
+            assert future.result() == "closed"
+        except geto.RemoteError:
+            pass
+        assert executor.submit(pow, 2, 3).result() == 8
+
+
 def test_sends_modules_by_value_variables_and_files(
     fleet: geto.Fleet, tmp_path: Path, reuse_workers: bool
 ) -> None:

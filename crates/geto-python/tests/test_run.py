@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,3 +127,18 @@ def test_nobody_is_asked_but_who_was_named(world: Path, server: tuple[int, Path]
 
     assert geto.Fleet.from_config("locked.ini", ask=ask).run(task).text == "in\n"
     assert asked == [(True, False)]
+
+
+def test_one_text_is_not_taken_for_its_letters(fleet: geto.Fleet) -> None:
+    script = geto.Script.from_commands("job", ["true"])
+    wrong: list[Callable[[], object]] = [
+        lambda: geto.Script.from_commands("job", "true"),
+        lambda: geto.Script.from_argv("true"),
+        lambda: fleet.run(geto.Task(script, args="ab")),
+        lambda: fleet.run(geto.Task(script, dependencies="data")),
+        lambda: fleet.run(geto.Task(script), bring="*.csv"),
+        lambda: fleet.fetch("0000-0000-0000-0001", host="one", bring="*.csv"),
+    ]
+    for call in wrong:
+        with pytest.raises(TypeError, match="is one text: write"):
+            call()

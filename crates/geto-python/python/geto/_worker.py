@@ -42,8 +42,12 @@ def outcome(cloudpickle, function, *args):
         except Exception:
             return b"error", cloudpickle.dumps((RuntimeError(repr(error)), text))
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                # The function has closed it.
+                pass
 
 
 def make(call, cloudpickle):
@@ -86,6 +90,8 @@ def serve(pickled, cloudpickle):
     listener.listen(1)
     taken = os.open("geto-taken", os.O_WRONLY | os.O_CREAT, 0o600)
     os.write(1, b"geto-ready " + os.fsencode(sys.executable) + b"\n")
+    # A function may close its own.
+    streams = [os.dup(1), os.dup(2)]
     kind, value = outcome(cloudpickle, initialize, pickled, cloudpickle)
     failed = (kind, value) if kind == b"error" else None
     last, told = 0, b""
@@ -113,7 +119,9 @@ def serve(pickled, cloudpickle):
                     last = number
                     os.pwrite(taken, b"%d\n" % number, 0)
                     kind, value = failed or outcome(cloudpickle, make, call, cloudpickle)
-                    sizes = struct.pack(">QQ", written(1), written(2))
+                    for own, stream in enumerate(streams, 1):
+                        os.dup2(stream, own)
+                    sizes = struct.pack(">QQ", *[written(stream) for stream in streams])
                     told = HEAD.pack(kind[:1], number, len(value) + len(sizes)) + sizes + value
                 link.sendall(told)
         except (OSError, socket.timeout):

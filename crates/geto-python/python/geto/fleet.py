@@ -18,7 +18,7 @@ from .batch import Batch
 from .errors import GetoError, error_of
 from .future import Promise, TaskFuture
 from .results import Outcome, Results, outcome_of, results_of
-from .task import PathLike, Task
+from .task import PathLike, Task, each_of
 
 #: Answers a question: a password, a passphrase, or whether a host key is right. It is given the question,
 #: and whether the answer may be seen while it is typed; it returns ``None`` when it knows no answer.
@@ -338,7 +338,7 @@ class Fleet:
         >>> [results.text.strip() for results in geto.Fleet(hosts=["local"]).map(tasks)]
         ['0', '1', '4']
         """
-        patterns = None if bring is None else list(bring)
+        patterns = None if bring is None else list(each_of("bring", bring))
 
         def orders() -> Iterator[tuple[_geto.Task, Optional[str]]]:
             for number, task in enumerate(tasks):
@@ -606,7 +606,7 @@ class Fleet:
             into=None if into is None else os.fspath(into),
             overwrite=overwrite,
             keep=keep,
-            bring=None if bring is None else list(bring),
+            bring=None if bring is None else list(each_of("bring", bring)),
             follow=follow if any(listeners.values()) else None,
             handle=promise.handle,
             done=promise.told,

@@ -7,14 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional, TypeVar, Union
 
 from . import _geto
+
+_T = TypeVar("_T")
 
 #: A text or bytes, as in :mod:`subprocess`.
 Text = Union[str, bytes]
 #: Where something is on this machine.
 PathLike = Union[str, "os.PathLike[str]"]
+
+
+def each_of(what: str, given: Iterable[_T]) -> Iterable[_T]:
+    """Refuses a single text where several are meant: it would be taken for its characters."""
+    if isinstance(given, (str, bytes)):
+        raise TypeError(f"`{what}` is one text: write [{given!r}]")
+    return given
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Script:
         >>> geto.Script.from_commands("job", ["#!/bin/bash", "sleep 15"]).text
         b'#!/bin/bash\\nsleep 15\\n'
         """
-        text = b"".join(os.fsencode(line) + b"\n" for line in lines)
+        text = b"".join(os.fsencode(line) + b"\n" for line in each_of("lines", lines))
         return cls(name, text, max_concurrent=max_concurrent)
 
     @classmethod
@@ -77,7 +86,7 @@ class Script:
         >>> geto.Fleet(hosts=["local"]).run(geto.Task(script)).text
         '$HOME\\n'
         """
-        words = [os.fsencode(word) for word in argv]
+        words = [os.fsencode(word) for word in each_of("argv", argv)]
         name = name or (os.path.basename(os.fsdecode(words[0])) if words else "")
         return cls(name, None, None, words, max_concurrent)
 
@@ -147,7 +156,7 @@ class _Parts:
     def __init__(self, task: Task, bring: Optional[Iterable[str]]) -> None:
         timeout = task.timeout
         self.script = task.script
-        self.args = [os.fsencode(arg) for arg in task.args]
+        self.args = [os.fsencode(arg) for arg in each_of("args", task.args)]
         self.env = [(name, os.fsencode(value)) for name, value in (task.env or {}).items()]
         self.dependencies = [
             (
@@ -155,10 +164,10 @@ class _Parts:
                 if isinstance(given, tuple)
                 else (os.fspath(given), None)
             )
-            for given in task.dependencies
+            for given in each_of("dependencies", task.dependencies)
         ]
         self.stdin = None if task.stdin is None else os.fsencode(task.stdin)
         self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self.slots = task.slots
         self.gpus = task.gpus
-        self.bring = None if bring is None else list(bring)
+        self.bring = None if bring is None else list(each_of("bring", bring))
