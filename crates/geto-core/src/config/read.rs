@@ -14,7 +14,7 @@ use crate::{Host, Secret, TransportKind};
 const GETO: &str = "geto";
 const HOSTS: &str = "hosts";
 
-const SETTING_KEYS: [&str; 8] = [
+pub(super) const SETTING_KEYS: [&str; 8] = [
     "privkey_path",
     "remote_work_path",
     "local_work_path",
@@ -25,7 +25,7 @@ const SETTING_KEYS: [&str; 8] = [
     "keep_results",
 ];
 
-const HOST_KEYS: [&str; 10] = [
+pub(super) const HOST_KEYS: [&str; 10] = [
     "username",
     "password",
     "port",

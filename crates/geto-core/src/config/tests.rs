@@ -194,3 +194,11 @@ proptest! {
         let _unread = Config::parse("f", &format!("[hosts]\na=b\n{lines}"), &places());
     }
 }
+
+#[test]
+fn all_keys_are_documented() {
+    let text = include_str!("../../../../docs/config.md");
+    for key in read::SETTING_KEYS.iter().chain(&read::HOST_KEYS) {
+        assert!(text.contains(&format!("\n| `{key}` | ")), "{key}");
+    }
+}
