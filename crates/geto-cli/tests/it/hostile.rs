@@ -122,7 +122,7 @@ fn words_that_lie_end_in_an_error() {
     let output = [b"{N} out 65536\n".to_vec(), vec![b'x'; 65536]].concat();
     for (what, says, forever, reason) in [
         ("nothing", vec![], None, "ended without running a command"),
-        ("garbage", vec![], Some(&garbage), "more than 1 MiB before its first answer"),
+        ("garbage", vec![], Some(&garbage), "more than 1 MiB before the first answer"),
         ("garbage in between", BEGIN.into(), Some(&garbage), "something that is no answer"),
         ("endless answers", BEGIN.into(), Some(&facts), "more than anybody asked for"),
         ("endless output", BEGIN.into(), Some(&output), "larger than the limit of 2000000 bytes"),

@@ -27,7 +27,7 @@ fn break_at(
     }
     let (result, ..) = world.run(&task, |_| {});
     let started = whole.check(&world, result);
-    if (direction, cut) == (Direction::ToServer, Cut::Stall) && started {
+    if cut == Cut::Stall && started {
         // That the task may be forgotten is said, and no answer is waited for: of a link that stalls
         // in that moment nobody hears. The task is listed as ended then.
         assert!(world.remove_rest() <= 1);
@@ -49,7 +49,8 @@ fn measure(whole: &Whole) -> (Server, u64, u64) {
 /// twice or left.
 #[test]
 fn a_link_that_breaks_anywhere_on_the_way_back_loses_nothing() {
-    for (whole, step) in [(SMALL, 3_700), (LARGE, 40_000)] {
+    // The larger files come in packets of 32 KiB.
+    for (whole, step) in [(SMALL, 3_700), (LARGE, 32_000)] {
         let (mut server, _, size) = measure(&whole);
         let mut started = 0;
         for (bytes, cut) in (200..size).step_by(step).zip(CUTS.iter().cycle()) {
@@ -63,13 +64,16 @@ fn a_link_that_breaks_anywhere_on_the_way_back_loses_nothing() {
     }
 }
 
-/// The last words: that the end was seen, that files are wanted, that the task may be forgotten.
+/// The last words: that the end was seen, that files are wanted, that the task may be forgotten; and what
+/// is answered.
 #[test]
 fn a_link_that_breaks_at_the_confirmation_leaves_nothing() {
     for whole in [SMALL, LARGE] {
-        let (mut server, size, _) = measure(&whole);
-        for (back, cut) in (0..3_000).step_by(250).zip(CUTS.iter().cycle()) {
-            let fault = (Direction::ToServer, size - back, *cut);
+        let (mut server, size, back_size) = measure(&whole);
+        let there = (0..3_000).step_by(250).map(|back| (Direction::ToServer, size - back));
+        let answers = (0..600).step_by(100).map(|back| (Direction::ToClient, back_size - back));
+        for ((direction, bytes), cut) in there.chain(answers).zip(CUTS.iter().cycle()) {
+            let fault = (direction, bytes, *cut);
             let (same, is_started) = break_at(server, &whole, fault, 0);
             assert!(is_started);
             server = same;
@@ -87,6 +91,39 @@ fn a_link_that_stalls_anywhere_on_the_way_in_starts_the_task_once() {
             (server, _) = break_at(server, &SMALL, (Direction::ToServer, bytes, cut), 60_000);
         }
     }
+}
+
+/// Each packet of what a host keeps for later tasks.
+#[test]
+fn a_link_that_breaks_in_any_block_of_a_dependency_loses_nothing() {
+    let mut server = Sshd::builder().start();
+    let mut started = 0;
+    for (bytes, cut) in (2_000..440_000).step_by(32_000).zip(CUTS.iter().cycle()) {
+        eprintln!("{bytes} {cut:?}");
+        let world = World::of(server, |proxy| {
+            proxy.cut_after(Direction::ToServer, bytes, *cut).only_first(1)
+        });
+        let data = world.place.dir.path().join("data");
+        // Another one each time: what the host has is not sent again.
+        let text: Vec<u8> =
+            (0..400_000 / 8).flat_map(|n| format!("{:07}\n", n ^ bytes).into_bytes()).collect();
+        fs_err::write(&data, &text).unwrap();
+        let (result, ..) = world.run(&world.task("cat DEPS/data").dependency(&data), |_| {});
+        match result {
+            Ok(results) => {
+                assert!(results.stdout().unwrap() == text);
+                assert_eq!(world.starts(), 1);
+                started += 1;
+            }
+            // It was cut off in the login.
+            Err(error) => {
+                assert_eq!((error.exit_code().0, world.starts()), (125, 0), "{error:?}");
+            }
+        }
+        assert!(world.remove_rest() <= usize::from(*cut == Cut::Stall));
+        server = world.end();
+    }
+    assert!(started >= 12, "{started}");
 }
 
 /// A link that is slow, both ways, is not taken for one that is dead.
