@@ -149,7 +149,7 @@ impl Interrupted for Whereabouts {
     fn ask(&self) -> bool {
         self.with(|place| {
             place.is_asked = true;
-            place.directory.is_some()
+            place.directory.is_some() && place.home.is_none()
         })
     }
 

@@ -92,18 +92,16 @@ impl Signals {
         let mut interrupted = false;
         let code = loop {
             let code = self.next().await;
-            if task.is_placing() {
+            if code != ExitCode::INTERRUPTED || interrupted {
                 output.hurry();
-                printer.note("putting the files into place; once more leaves them where they are");
-                self.wait_while(|| task.is_placing(), Duration::MAX).await;
-                break code;
-            }
-            if code != ExitCode::INTERRUPTED {
-                break code;
-            }
-            if interrupted {
-                output.hurry();
-                self.wait_while(|| !task.is_told(), PATIENCE).await;
+                if code == ExitCode::INTERRUPTED {
+                    self.wait_while(|| !task.is_told(), PATIENCE).await;
+                }
+                if task.is_placing() {
+                    printer
+                        .note("putting the files into place; once more leaves them where they are");
+                    self.wait_while(|| task.is_placing(), Duration::MAX).await;
+                }
                 break code;
             }
             interrupted = true;
