@@ -180,8 +180,12 @@ impl<'a> Unpacking<'a> {
             && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         {
             rustix::fs::unlinkat(parent, path.last(), AtFlags::empty())?;
-            self.unpacked.files -= 1;
-            self.unpacked.bytes -= u64::try_from(stat.st_size).unwrap_or_default();
+            self.unpacked.files = self.unpacked.files.saturating_sub(1);
+            // What another name still has takes room.
+            if stat.st_nlink == 1 {
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                self.unpacked.bytes = self.unpacked.bytes.saturating_sub(size);
+            }
         }
         Ok(())
     }

@@ -225,6 +225,15 @@ fn limits_hold_before_anything_is_read() {
     let unpacked = unpack(&mut again.as_slice(), dir.path(), &limits).unwrap();
     assert_eq!((unpacked.files, unpacked.bytes), (1, 600));
     assert_eq!(fs_err::read(dir.path().join("a")).unwrap(), [8; 600]);
+    let dir = tempfile::tempdir().unwrap();
+    let links = (0..3_u8).map(|number| [b'l', b'0' + number]);
+    let mut around = vec![file(b"a", &[7; 600])];
+    around.extend(links.clone().map(|name| link(EntryType::Link, &name, b"a")));
+    around.extend(links.map(|name| file(&name, b"")));
+    around.push(file(b"b", &[7; 600]));
+    let around = bytes(&around);
+    let error = unpack(&mut around.as_slice(), dir.path(), &limits).unwrap_err();
+    assert!(text_of(&error).contains("larger than the limit of 1000 bytes"), "{error:?}");
     let limits = Limits { max_entries: 3, ..Limits::default() };
     for members in
         [vec![file(b"1/2/3/4", b"")], (0..4_u8).map(|n| file(&[b'a' + n], b"")).collect()]
