@@ -270,7 +270,8 @@ sweep() {
       { read -r g_rest g_more <"$g_gone/${g_task##*/}"; } 2>/dev/null
       # Mostly the session that wrote it is at it.
       lives "$g_rest" "$g_more" || {
-        remove_task
+        # This process may stand in the lock path.
+        (remove_task)
         [ ! -e "$g_task" ] || say leftover "$g_task"
       }
     elif is_dead; then

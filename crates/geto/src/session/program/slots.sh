@@ -321,10 +321,11 @@ wait_for_slot() {
 # link is dead, and this host may not hear of that for hours. Under the mutex.
 drop_earlier() {
   for g_file in t.*; do
-    ! { [ -O "$g_file" ] && read_ticket "$g_file" && [ "$g_t_task" = "$g_id" ] && ticket_lives; } || {
-      kill -9 "${g_t_pids%%:*}"
+    if [ -O "$g_file" ] && read_ticket "$g_file" && [ "$g_t_task" = "$g_id" ]; then
+      # Nobody here can tell a process of another container, or without /proc, from one that has its number.
+      ! { [ "$g_t_space" = "$g_space" ] && [ -n "$g_proc" ] && ticket_lives; } || kill -9 "${g_t_pids%%:*}"
       rm -f "$g_file"
-    }
+    fi
   done
 }
 
