@@ -87,7 +87,8 @@ def serve(pickled, cloudpickle):
     """Takes one call after another from whoever connects, until it is told to end."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("geto-socket")
-    listener.listen(1)
+    # One more for each time that the link breaks in a long call.
+    listener.listen(128)
     taken = os.open("geto-taken", os.O_WRONLY | os.O_CREAT, 0o600)
     os.write(1, b"geto-ready " + os.fsencode(sys.executable) + b"\n")
     # A function may close its own.
@@ -116,14 +117,18 @@ def serve(pickled, cloudpickle):
                     continue
                 # One that comes again was cut off from its answer.
                 if number != last:
-                    last = number
+                    # Where it can't be noted it is not made, and tried again.
                     os.pwrite(taken, b"%d\n" % number, 0)
+                    last = number
                     kind, value = failed or outcome(cloudpickle, make, call, cloudpickle)
                     for own, stream in enumerate(streams, 1):
                         os.dup2(stream, own)
                     sizes = struct.pack(">QQ", *[written(stream) for stream in streams])
                     told = HEAD.pack(kind[:1], number, len(value) + len(sizes)) + sizes + value
-                link.sendall(told)
+                # Each piece has its time, and not all of them together.
+                rest = memoryview(told)
+                while rest:
+                    rest = rest[link.send(rest) :]
         except (OSError, socket.timeout):
             pass
         finally:
