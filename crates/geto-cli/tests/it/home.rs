@@ -129,6 +129,20 @@ fn globs_may_match_the_same() {
     }
 }
 
+/// A backslash in a name is no escape, whatever tar makes of it.
+#[test]
+fn globs_bring_names_with_backslashes() {
+    let world = World::new();
+    let line = r"echo precious >'a\101'; echo other >aA; echo x >'b\n'; echo y >'b\\1'";
+    let bring =
+        ["run", "-H", "local", "--into", "out", "--bring", "*1", "--bring", "*n", "-c", line];
+    let ran = world.geto(&bring);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let out = world.env.cwd().join("out");
+    assert_eq!(names(&out), ["a\\101", "b\\\\1", "b\\n"]);
+    assert_eq!(fs_err::read(out.join("a\\101")).unwrap(), b"precious\n");
+}
+
 #[test]
 fn results_beyond_the_limit_stay_on_the_host() {
     for line in

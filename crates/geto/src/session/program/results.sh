@@ -292,7 +292,10 @@ archive() {
         # An archive with no members.
         dd if=/dev/zero bs=512 count=2 2>/dev/null
       else
-        tar -cf - "$@"
+        # GNU tar takes backslashes in names for escapes unless told not to; others don't know the option.
+        g_rest=
+        case $* in *\\*) case $(tar --version 2>/dev/null) in *GNU*) g_rest=--no-unquote ;; esac ;; esac
+        tar -cf - ${g_rest:+"$g_rest"} "$@"
       fi
       ;;
   esac
