@@ -10,7 +10,7 @@ mod ps;
 mod remove;
 mod table;
 
-use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, Results, TaskId};
+use geto::{Error, ErrorKind, ExitCode, Fleet, LedgerEnd, LedgerEntry, Outcome, Results, TaskId};
 
 pub(crate) use self::attach::attach;
 pub(crate) use self::find::{Finder, Found, ask, hosts};
@@ -48,7 +48,13 @@ pub(crate) fn record_home(
         // That a host can't be reached says nothing about the task.
         Err(error) => matches!(error.kind(), ErrorKind::Lost | ErrorKind::Results),
     };
-    if found.entry.is_some() && tells {
+    // Of one that is home already its host knows nothing more.
+    let is_home = |entry: &LedgerEntry| {
+        let has_ended = entry.outcome.as_ref().is_some_and(|outcome| *outcome != Outcome::Running);
+        has_ended && entry.results.is_some() && entry.error.is_none()
+    };
+    let is_lost = matches!(ended, Err(error) if error.kind() == ErrorKind::Lost);
+    if tells && found.entry.as_ref().is_some_and(|entry| !is_lost || !is_home(entry)) {
         record(fleet, found.id, &LedgerEnd::of(ended, keep), printer);
     }
 }

@@ -203,3 +203,14 @@ fn a_broken_ledger_is_a_clear_error() {
       hint: move it away (`mv $XDG_STATE_HOME/geto/ledger.db $XDG_STATE_HOME/geto/ledger.db.broken`): a new one is made
     ");
 }
+
+/// Its host knows nothing of it any more, which says nothing about it.
+#[test]
+fn a_task_that_is_home_is_not_lost_over_another_look_at_its_host() {
+    let world = World::new();
+    assert_eq!(run(&world, &["-H", "local", "-n", "job", "-c", "exit 3"]), 3);
+    let id = history(&world, &[])[0]["task"].as_str().unwrap().to_owned();
+    assert_eq!(world.geto(&["attach", "-H", "local", &id]).code(), 123);
+    let entry = &history(&world, &[])[0];
+    assert_eq!((&entry["outcome"], &entry["code"]), (&"exited".into(), &3.into()), "{entry}");
+}
