@@ -189,7 +189,9 @@ def test_letting_go_of_a_batch_ends_it(fleet: geto.Fleet, tmp_path: Path) -> Non
 def test_ctrl_c_ends_the_task_and_is_raised(fleet: geto.Fleet, tmp_path: Path) -> None:
     gate = fifo(tmp_path / "gate")
     program = (
-        "import geto\n"
+        "import geto, signal\n"
+        # What runs in the background may have been told to ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"task = geto.Task(geto.Script.from_commands('job', ['echo $$; read x <{gate}; sleep 600']))\n"
         "try:\n"
         "    geto.Fleet.from_config('geto.ini').run(task)\n"
