@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -26,4 +27,6 @@ def test_an_interpreter_that_ends_in_the_middle_of_work_is_clean(world: Path, nu
     # What runs goes on on its host, whoever left it.
     fleet = geto.Fleet.from_config("geto.ini")
     for left in fleet.tasks():
-        fleet.kill(left)
+        # One that came home may still be on its way out: the host hears of it on its own.
+        with contextlib.suppress(geto.LostError):
+            fleet.kill(left)
