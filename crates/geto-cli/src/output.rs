@@ -1,6 +1,5 @@
 //! The task's output on its way to stdout and stderr.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +30,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<(Stream, Bytes)>,
+    queue: Vec<(Stream, Bytes)>,
+    /// How many bytes are queued or being written.
     waiting: usize,
     writing: bool,
     /// Nobody waits for the reader any more.
@@ -65,8 +65,11 @@ impl Output {
             _ => {}
         }
         state.waiting += bytes.len();
-        state.queue.push_back((stream, bytes));
-        self.0.changed.notify_all();
+        state.queue.push((stream, bytes));
+        // One that writes looks by itself.
+        if !state.writing {
+            self.0.changed.notify_all();
+        }
         Ok(())
     }
 
@@ -104,25 +107,31 @@ impl Shared {
     fn write_all(&self) {
         let mut state = self.lock();
         loop {
-            let Some((stream, bytes)) = state.queue.pop_front() else {
+            let queue = std::mem::take(&mut state.queue);
+            state.writing = !queue.is_empty();
+            if queue.is_empty() {
+                self.changed.notify_all();
                 state = self.wait(state);
                 continue;
-            };
-            let skipped = stream == Stream::Stdout && state.broken.is_some();
-            state.writing = true;
-            drop(state);
-            let written = match stream {
-                _ if skipped => Ok(()),
-                Stream::Stdout => write_stdout(&bytes),
-                Stream::Stderr => write_all_stderr(&bytes),
-            };
-            state = self.lock();
-            state.writing = false;
-            state.waiting -= bytes.len();
-            if let (Stream::Stdout, Err(error)) = (stream, written) {
-                state.broken = Some(error.kind());
             }
-            self.changed.notify_all();
+            for (stream, bytes) in queue {
+                let skipped = stream == Stream::Stdout && state.broken.is_some();
+                drop(state);
+                let written = match stream {
+                    _ if skipped => Ok(()),
+                    Stream::Stdout => write_stdout(&bytes),
+                    Stream::Stderr => write_all_stderr(&bytes),
+                };
+                state = self.lock();
+                let full = state.waiting >= WAITING_MAX;
+                state.waiting -= bytes.len();
+                if let (Stream::Stdout, Err(error)) = (stream, written) {
+                    state.broken = Some(error.kind());
+                }
+                if full {
+                    self.changed.notify_all();
+                }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use geto_core::wire::{self, Patience, Reply, ReplyParser};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use purpose::Purpose;
 pub(crate) use start_up::unread;
@@ -27,6 +27,13 @@ use crate::{Error, ErrorKind};
 const SILENCE: Duration = Duration::from_secs(3);
 /// How often it may be silent that long before its first answer.
 const SILENCES: u32 = 10;
+/// So much in one piece is output that flows: the next pieces gather for a moment, so that each does not
+/// cost its own wake-ups and writes.
+const FLOWING: usize = 16 << 10;
+/// How long they gather. What gathers has its room in the channel.
+const GATHERED: Duration = Duration::from_millis(1);
+/// How much is taken in at once.
+const FED_AT_ONCE: usize = 512 << 10;
 /// How much of what the host's shell says on stderr is kept for an error.
 const STDERR_KEPT: usize = 2048;
 
@@ -77,6 +84,8 @@ pub(crate) struct Session {
     /// The host took longer than it may.
     slow: bool,
     received: u64,
+    /// Output flows.
+    gathers: bool,
     stderr: Vec<u8>,
     /// Its program knows of dependencies that the host keeps.
     keeps: bool,
@@ -114,6 +123,7 @@ impl Session {
             start_up: (Instant::now().checked_add(start_up), start_up),
             slow: false,
             received: 0,
+            gathers: false,
             stderr: Vec::new(),
             keeps: false,
             clock: None,
@@ -220,11 +230,11 @@ impl Session {
             if !self.greeted && self.parser.must_repeat() {
                 return Ok(Next::Again);
             }
+            if std::mem::take(&mut self.gathers) {
+                sleep(GATHERED).await;
+            }
             // What has come already came in time.
-            if let Ok(event) = self.events.try_recv() {
-                if let Some(bytes) = self.take(event) {
-                    self.parser.feed(&bytes);
-                }
+            if self.feed_what_has_come() {
                 continue;
             }
             let left = self.left()?;
@@ -239,6 +249,7 @@ impl Session {
                 Err(_elapsed) if self.status.is_some() => return Ok(Next::End(self.status)),
                 Ok(Some(event)) => {
                     if let Some(bytes) = self.take(event) {
+                        self.gathers = bytes.len() >= FLOWING;
                         self.parser.feed(&bytes);
                     }
                 }
@@ -249,6 +260,22 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes in what waits to be read, up to a bound; false when nothing does.
+    fn feed_what_has_come(&mut self) -> bool {
+        let mut fed = 0;
+        let mut any = false;
+        while fed < FED_AT_ONCE {
+            let Ok(event) = self.events.try_recv() else { break };
+            any = true;
+            if let Some(bytes) = self.take(event) {
+                fed += bytes.len();
+                self.parser.feed(&bytes);
+            }
+        }
+        self.gathers = fed >= FLOWING && self.events.is_empty();
+        any
     }
 
     /// Waits for bytes that are no frames: the rest of the channel after the request `files`.
@@ -418,4 +445,58 @@ impl Session {
 pub(crate) fn random() -> Result<u64, Error> {
     getrandom::u64()
         .map_err(|error| Error::new(ErrorKind::Local, "failed to get random bits").caused_by(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    const PIECE: usize = 32 << 10;
+    const PIECES: usize = 32;
+
+    /// A host whose output waits to be read as soon as it has said anything.
+    #[derive(Debug)]
+    struct Flood;
+
+    #[async_trait]
+    impl Transport for Flood {
+        async fn open(&self, _command: &str) -> Result<Channel, Error> {
+            let (stdin, mut heard) = tokio::io::duplex(1 << 20);
+            let (events, receiver) = mpsc::channel(PIECES + 1);
+            tokio::spawn(async move {
+                let mut text = Vec::new();
+                let nonce = loop {
+                    let at = text.windows(8).position(|window| window == b"g_nonce=");
+                    if let Some(nonce) = at.and_then(|at| text.get(at + 8..at + 40)) {
+                        break String::from_utf8(nonce.to_vec()).unwrap();
+                    }
+                    heard.read_buf(&mut text).await.unwrap();
+                };
+                let header = format!("{nonce} hello 1\n1{nonce} out {}\n", PIECE * PIECES);
+                events.send(ChannelEvent::Stdout(header.into())).await.unwrap();
+                for _ in 0..PIECES {
+                    let piece = Bytes::from_static(&[0; PIECE]);
+                    events.send(ChannelEvent::Stdout(piece)).await.unwrap();
+                }
+            });
+            Ok(Channel { stdin: Box::pin(stdin), events: receiver })
+        }
+    }
+
+    #[tokio::test]
+    async fn output_that_flows_is_handled_in_large_pieces() {
+        let opened = Session::open(&Flood, "h", Opening::AtOnce, Purpose::Task).await;
+        let mut session = opened.unwrap();
+        let mut lengths = Vec::new();
+        while let Next::Reply(reply) = session.next().await.unwrap() {
+            if let Reply::Stdout(bytes) = reply {
+                lengths.push(bytes.len());
+            }
+        }
+        assert_eq!(lengths.iter().sum::<usize>(), PIECE * PIECES);
+        assert!(lengths.len() <= 4, "{lengths:?}");
+    }
 }

@@ -66,7 +66,7 @@ tick() {
   # A lease is kept also when nobody reads what is said here any more.
   [ -z "$g_lease" ] || trap '' PIPE
   g_looks=0
-  sleep 0.05 || sleep 1
+  sleep 0.02 || sleep 1
   echo tick
   while :; do
     g_looks=$((g_looks + 1))

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::Connection;
 use crate::transport::{Channel, ChannelEvent};
 
-/// How many pieces of up to 32 KiB wait for the reader, beside those that the connection holds.
-const EVENTS: usize = 16;
+/// How many pieces of up to 32 KiB wait for the reader, beside those that the connection holds: as many as
+/// come while those of output that flows gather.
+const EVENTS: usize = 64;
 /// SSH's number for standard error among the "extended data".
 const STDERR: u32 = 1;
 
