@@ -33,10 +33,10 @@ pub struct StaleResults {
 /// What a process that is gone has left.
 #[derive(Debug)]
 enum Leftover {
-    /// Of a run.
-    Partial(TaskId),
-    /// Of results that were being removed.
-    Removed(TaskId),
+    /// Of a run, and the number of its place among those of the task.
+    Partial(TaskId, u32),
+    /// Of results that were being removed, likewise.
+    Removed(TaskId, u32),
 }
 
 impl StaleResults {
@@ -158,7 +158,7 @@ pub(crate) fn has_no_results(place: &Path, id: TaskId) -> bool {
 
 /// Takes the name away first: whoever is stopped in between leaves no half of a result.
 fn remove_result(place: &Path, id: TaskId) -> io::Result<()> {
-    let leftover = Leftover::Removed(id);
+    let leftover = Leftover::Removed(id, FIRST);
     match take_away(&place.join(id.to_string()), &leftover.path(place)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         renamed => renamed?,
@@ -171,17 +171,21 @@ impl Leftover {
     fn named(name: &str) -> Option<Self> {
         let (id, kind) = name.strip_prefix('.')?.split_once('.')?;
         let id = id.parse().ok()?;
+        let (number, kind) = match kind.split_once('.') {
+            Some((number, kind)) => (number.parse().ok()?, kind),
+            None => (FIRST, kind),
+        };
         match kind {
-            "partial" => Some(Self::Partial(id)),
-            "removed" => Some(Self::Removed(id)),
+            "partial" => Some(Self::Partial(id, number)),
+            "removed" => Some(Self::Removed(id, number)),
             _ => None,
         }
     }
 
     fn path(&self, place: &Path) -> PathBuf {
         place.join(match self {
-            Self::Partial(id) => partial_name(*id),
-            Self::Removed(id) => format!(".{id}.removed"),
+            Self::Partial(id, number) => hidden_name(*id, *number, "partial"),
+            Self::Removed(id, number) => hidden_name(*id, *number, "removed"),
         })
     }
 
@@ -189,19 +193,19 @@ impl Leftover {
     fn is_left(&self, place: &Path) -> bool {
         let path = self.path(place);
         match self {
-            Self::Removed(_) => is_directory(&path),
-            Self::Partial(_) => is_directory(&path) && lock_of_gone(&path).is_some(),
+            Self::Removed(..) => is_directory(&path),
+            Self::Partial(..) => is_directory(&path) && lock_of_gone(&path).is_some(),
         }
     }
 
     fn remove(&self, place: &Path) -> io::Result<()> {
         let path = self.path(place);
         let (path, _lock) = match self {
-            Self::Removed(_) => (path, None),
-            Self::Partial(id) => {
+            Self::Removed(..) => (path, None),
+            Self::Partial(id, number) => {
                 // Held until it is gone. Whoever has it by now keeps the directory.
                 let Some(lock) = lock_of_gone(&path) else { return Ok(()) };
-                let removed = Self::Removed(*id).path(place);
+                let removed = Self::Removed(*id, *number).path(place);
                 take_away(&path, &removed)?;
                 (removed, Some(lock))
             }
@@ -210,26 +214,36 @@ impl Leftover {
     }
 }
 
-/// Removes the directory of a run of `id` whose process is gone, however lately. One that a process
+/// Removes directories of runs of `id` whose processes are gone, however lately. One that a process
 /// still uses stays.
-pub(crate) fn remove_partial_of_gone(place: &Path, id: TaskId) -> io::Result<()> {
-    let path = place.join(partial_name(id));
-    if !is_directory(&path) {
-        return Ok(());
-    }
-    match lock_stdout(&path) {
-        Some(Some(_lock)) => {
-            let removed = Leftover::Removed(id).path(place);
-            take_away(&path, &removed)?;
-            remove_tree(&removed)
+pub(crate) fn remove_partials_of_gone(place: &Path, id: TaskId) -> io::Result<()> {
+    for number in FIRST.. {
+        let path = place.join(partial_name(id, number));
+        if !is_directory(&path) {
+            break;
         }
-        _ => Ok(()),
+        if let Some(Some(_lock)) = lock_stdout(&path) {
+            let removed = Leftover::Removed(id, number).path(place);
+            take_away(&path, &removed)?;
+            remove_tree(&removed)?;
+        }
     }
+    Ok(())
 }
 
-/// The name of the directory of a run.
-pub(crate) fn partial_name(id: TaskId) -> String {
-    format!(".{id}.partial")
+/// The number of the place of who follows a task alone.
+pub(crate) const FIRST: u32 = 1;
+
+/// The name of the directory of a run. Those who follow the same task each have a number.
+pub(crate) fn partial_name(id: TaskId, number: u32) -> String {
+    hidden_name(id, number, "partial")
+}
+
+fn hidden_name(id: TaskId, number: u32, kind: &str) -> String {
+    match number {
+        FIRST => format!(".{id}.{kind}"),
+        _ => format!(".{id}.{number}.{kind}"),
+    }
 }
 
 /// Takes the directory of a run for this process; the lock ends with `stdout`, a file in it.

@@ -271,16 +271,29 @@ fn tasks_are_waited_for() {
 }
 
 #[test]
-fn results_that_another_process_brings_home_are_left_to_it() {
+fn a_task_that_is_followed_is_fetched_and_attached_to() {
     let durable = Durable::new();
-    durable.leave("job");
-    let (child, stdout) = durable.up(&["attach", "-q", "job"]);
-    let ran = durable.geto(&["fetch", "job"]);
-    assert_eq!(ran.code(), 125, "{ran:?}");
-    assert!(ran.stderr.contains("another geto brings them home"), "{ran:?}");
+    let (run, run_out) = durable.up(&["run", "-q", "-n", "job", "-c", &durable.line("job")]);
+    let (one, one_out) = durable.up(&["attach", "-q", "job"]);
+    let (other, other_out) = durable.up(&["attach", "-q", "job"]);
+    for args in [&["fetch", "job"][..], &["fetch", "job", "--into", "out"]] {
+        let ran = durable.geto(args);
+        assert_eq!(ran.code(), 0, "{ran:?}");
+        assert!(ran.stderr.contains("still runs: this is what there is\n"), "{ran:?}");
+    }
+    assert_eq!(fs_err::read(durable.world.env.cwd().join("out/f")).unwrap(), b"x\n");
     durable.open("job");
-    let (code, out, said) = end(child, stdout);
-    assert_eq!((code, &*out), (Some(4), "down\n"), "{said}");
+    for (child, stdout) in [(run, run_out), (one, one_out), (other, other_out)] {
+        let (code, out, said) = end(child, stdout);
+        assert_eq!((code, &*out, &*said), (Some(4), "down\n", "e\n"));
+    }
+    let results = durable.world.results();
+    let [home] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(fs_err::read(home.join("stdout")).unwrap(), b"up\ndown\n");
+    assert_eq!(fs_err::read(home.join("files/f")).unwrap(), b"x\n");
+    let names = entries(&durable.world.local_work_path());
+    assert!(!names.iter().any(|path| path.to_string_lossy().contains("/.")), "{names:?}");
+    assert_eq!(durable.tasks(), Vec::<Value>::new());
 }
 
 #[test]

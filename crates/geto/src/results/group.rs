@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fs_err::File;
+use geto_core::Outcome;
+use rustix::fs::{CWD, OFlags};
 use tokio::sync::oneshot;
 
+use super::copy::open_directory;
 use super::sync::{sync_file_system, sync_tree};
+use super::turn::Turn;
 use crate::clean::{remove_tree, take_away};
 
 /// So many results are worth a sync of the whole file system, which may have to wait for what others
@@ -23,8 +27,9 @@ pub(crate) struct Written {
     pub(crate) partial: PathBuf,
     /// Where they belong.
     pub(crate) last: PathBuf,
-    /// Whether what is there may be replaced.
-    pub(crate) replace: bool,
+    /// Whether the task still runs. What came at its end, which another may have brought meanwhile,
+    /// is then left as it is.
+    pub(crate) so_far: bool,
     /// Whether all but the name is on disk.
     pub(crate) is_synced: bool,
     /// Called when they have their name.
@@ -46,9 +51,9 @@ fn queue() -> MutexGuard<'static, Queue> {
 }
 
 /// Lets others go on when a group could not be finished.
-struct Turn;
+struct Syncs;
 
-impl Drop for Turn {
+impl Drop for Syncs {
     fn drop(&mut self) {
         queue().is_syncing = false;
     }
@@ -65,7 +70,7 @@ pub(crate) fn make_durable(written: Written) {
     drop(waiting);
     loop {
         let group = std::mem::take(&mut queue().waiting);
-        let turn = Turn;
+        let turn = Syncs;
         settle(group, &Disk);
         // Under the lock, or one who comes right now would wait for nobody.
         let mut next = queue();
@@ -118,9 +123,11 @@ fn settle(group: Vec<Written>, disk: &impl Syncing) {
             true => Ok(()),
             false => disk.tree(&one.partial),
         };
-        match synced.and_then(|()| name(&one.partial, &one.last, one.replace)) {
-            Ok(()) => {
-                (one.named)();
+        match synced.and_then(|()| name(&one.partial, &one.last, one.so_far)) {
+            Ok(is_named) => {
+                if is_named {
+                    (one.named)();
+                }
                 named.push((one.last, one.durable));
             }
             // Nobody listens when the call was dropped.
@@ -139,16 +146,32 @@ fn settle(group: Vec<Written>, disk: &impl Syncing) {
     }
 }
 
-fn name(partial: &Path, last: &Path, replace: bool) -> io::Result<()> {
-    if !replace || !last.exists() {
-        return fs_err::rename(partial, last);
+/// False when what is there is left as it is.
+fn name(partial: &Path, last: &Path, so_far: bool) -> io::Result<bool> {
+    // Others on this machine may bring the same results.
+    let parent = last.parent().unwrap_or(Path::new("."));
+    let _turn = Turn::wait(&open_directory(CWD, parent, OFlags::empty())?)?;
+    if !last.exists() {
+        return fs_err::rename(partial, last).map(|()| true);
+    }
+    if so_far && is_of_ended(last) {
+        return Ok(false);
     }
     // One of the two is whole at any moment. Whoever is stopped in between leaves what is cleaned up,
     // here or later.
     let old = partial.with_extension("removed");
     take_away(last, &old)?;
     fs_err::rename(partial, last)?;
-    remove_tree(&old)
+    remove_tree(&old)?;
+    Ok(true)
+}
+
+/// Whether results in `directory` are those of a task that had ended by then.
+pub(crate) fn is_of_ended(directory: &Path) -> bool {
+    let outcome = fs_err::read(directory.join("outcome.json")).unwrap_or_default();
+    let outcome: serde_json::Value = serde_json::from_slice(&outcome).unwrap_or_default();
+    let kind = outcome.get("outcome").and_then(serde_json::Value::as_str);
+    kind.is_some_and(|kind| kind != Outcome::Running.kind())
 }
 
 #[cfg(test)]
@@ -208,7 +231,7 @@ mod tests {
             let (durable, receiver) = oneshot::channel();
             told.push(receiver);
             let (last, named) = (last.clone(), Box::new(|| {}));
-            group.push(Written { partial, last, replace: false, is_synced: false, named, durable });
+            group.push(Written { partial, last, so_far: false, is_synced: false, named, durable });
         }
         let told = RefCell::new(told);
         let witness = Witness { tasks: &tasks, told, calls: RefCell::default(), broken };
@@ -257,8 +280,8 @@ mod tests {
                         fs_err::write(partial.join("outcome.json"), "{}").unwrap();
                         let (durable, told) = oneshot::channel();
                         let named = Box::new(|| {});
-                        let (replace, is_synced) = (false, false);
-                        make_durable(Written { partial, last, replace, is_synced, named, durable });
+                        let (so_far, is_synced) = (false, false);
+                        make_durable(Written { partial, last, so_far, is_synced, named, durable });
                         told.blocking_recv().unwrap().unwrap()
                     })
                 })
@@ -266,5 +289,25 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(results.iter().all(|last| last.join("outcome.json").exists()));
+    }
+    #[test]
+    fn what_there_is_of_a_task_that_runs_replaces_nothing_that_came_at_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let last = dir.path().join("last");
+        let bring = |outcome: &str, so_far| {
+            let partial = dir.path().join("next.partial");
+            fs_err::create_dir(&partial).unwrap();
+            let text = format!("{{\"outcome\":\"{outcome}\"}}");
+            fs_err::write(partial.join("outcome.json"), &text).unwrap();
+            let named = name(&partial, &last, so_far).unwrap();
+            assert_eq!(partial.exists(), !named);
+            drop(fs_err::remove_dir_all(&partial));
+            (named, fs_err::read_to_string(last.join("outcome.json")).unwrap() == text)
+        };
+        assert_eq!(bring("running", true), (true, true));
+        assert_eq!(bring("running", true), (true, true));
+        assert_eq!(bring("exited", false), (true, true));
+        assert_eq!(bring("running", true), (false, false));
+        assert_eq!(bring("exited", false), (true, true));
     }
 }

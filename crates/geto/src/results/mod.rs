@@ -13,7 +13,7 @@ mod turn;
 mod unpack;
 
 pub(crate) use claims::{Claim, Claims};
-pub(crate) use group::{Written, make_durable};
+pub(crate) use group::{Written, is_of_ended, make_durable};
 pub(crate) use place::{Replaced, place};
 pub(crate) use sync::{sync_tree, walk};
 pub(crate) use unpack::unpack;

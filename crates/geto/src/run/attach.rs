@@ -17,7 +17,7 @@ use super::finish::Destination;
 use super::link::Link;
 use super::store::Store;
 use super::{Batch, Canceller, Event, RECONNECT, Results};
-use crate::clean::remove_partial_of_gone;
+use crate::clean::remove_partials_of_gone;
 use crate::{Error, ErrorKind, Fleet};
 
 /// Which part of the output is wanted of a task that was started before.
@@ -185,7 +185,7 @@ impl<'a> Attach<'a> {
     async fn execute(mut self) -> Result<Results, Error> {
         // A geto that was killed has left what it had brought; the host has all of it.
         let place = self.fleet.local_work_path();
-        remove_partial_of_gone(place, self.id).map_err(|error| {
+        remove_partials_of_gone(place, self.id).map_err(|error| {
             let message = format!("failed to clear up in `{}`", place.display());
             Error::new(ErrorKind::Local, message).of_task(self.id).caused_by(error)
         })?;
@@ -200,7 +200,7 @@ impl<'a> Attach<'a> {
         };
         let host = self.host.clone();
         let mut link = self.link(&host).await?;
-        let mut execution = self.execution(&host, Some(store.replacing()));
+        let mut execution = self.execution(&host, Some(store));
         let ended = ended(execution.run(&mut link).await?)?;
         execution.finish(&mut link, ended, &destination).await
     }

@@ -13,7 +13,7 @@ use super::files::Files;
 use super::link::Link;
 use super::store::{self, Store};
 use super::{Event, FilesHome, Results};
-use crate::results::{Claim, Claims, Replaced, Unpacked};
+use crate::results::{Claim, Claims, Replaced, Unpacked, walk};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Outcome, TaskId};
@@ -89,11 +89,22 @@ impl Execution<'_> {
             });
         }
         let mut results = self.results(&ended);
+        let is_beside = !ended.is_running && self.wait_for_other().await;
         let files = match self.whole(&mut ended) {
             Ok(files) => files,
-            Err(error) => return Err(self.keep_half(&results, error).await),
+            Err(error) => {
+                let is_gone = is_beside && self.progress.is_gone && destination.into.is_none();
+                let earlier = self.store.as_ref().and_then(Store::earlier_of_ended);
+                // Who was faster has removed it there once it was here.
+                if let Some(earlier) = earlier.filter(|_| is_gone) {
+                    results.files = files_home(earlier.join("files"));
+                    results.directory = earlier.to_owned();
+                    return Ok(results);
+                }
+                return Err(self.keep_half(&results, error).await);
+            }
         };
-        if !ended.is_running && (self.wish.bring.is_some() || files.is_none()) {
+        if !ended.is_running && (is_beside || self.wish.bring.is_some() || files.is_none()) {
             // What came home before may be more than this, and stays.
             let store = self.store.as_ref();
             if let Some(earlier) = store.and_then(Store::earlier_of_ended).map(Path::to_owned) {
@@ -103,7 +114,11 @@ impl Execution<'_> {
                 return Ok(results);
             }
         }
-        results.directory = self.settle(outcome_file(&results)?).await?;
+        if let (true, Some(into)) = (ended.is_running, &destination.into) {
+            results.files = self.place_so_far(&mut results, files, into, destination).await?;
+            return Ok(results);
+        }
+        results.directory = self.settle(outcome_file(&results)?, ended.is_running).await?;
         // From here on all is home and on disk, whatever becomes of `--into`.
         self.event(Event::Home { directory: results.directory.clone() });
         if !ended.is_running {
@@ -111,6 +126,53 @@ impl Execution<'_> {
         }
         results.files = self.place(&results, files, destination).await?;
         Ok(results)
+    }
+
+    /// Waits until another geto on this machine, that has followed the task, too, is done with its
+    /// results; true when there was one.
+    async fn wait_for_other(&mut self) -> bool {
+        let Self { store, follow, .. } = self;
+        let Some(store) = store.as_ref().filter(|store| store.is_beside()) else { return false };
+        let text = "another geto on this machine brings the results home, and is waited for";
+        store.wait_for_other(|| follow(Event::Warning(text.to_owned()))).await;
+        true
+    }
+
+    /// Puts what there is of the files of a task that runs where the user wants them, without a place
+    /// in between that others replace when it ends.
+    async fn place_so_far(
+        &mut self,
+        results: &mut Results,
+        files: Option<Files>,
+        into: &Path,
+        destination: &Destination,
+    ) -> Result<Option<FilesHome>, Error> {
+        let replaced = destination.replaced(&results.outcome);
+        let placed = match (&files, &mut self.store) {
+            (Some(_), Some(store)) => store.add_files(into.to_owned(), replaced).await,
+            _ => Ok(()),
+        };
+        results.directory = self.settle(outcome_file(results)?, true).await?;
+        self.event(Event::Home { directory: results.directory.clone() });
+        placed.map_err(|error| self.unplaced(results, error))?;
+        let home = |Files { unpacked }: Files| FilesHome {
+            directory: into.to_owned(),
+            count: unpacked.files,
+            bytes: unpacked.bytes,
+        };
+        Ok(files.map(home))
+    }
+
+    /// Says where files are that could not be put where the user wants them.
+    fn unplaced(&self, results: &Results, error: Error) -> Error {
+        let advice = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        let stored = results.directory.join("files");
+        let hint = format!(
+            "the script {}; the files are in `{}`{advice}",
+            results.outcome,
+            stored.display()
+        );
+        error.of_task(self.id).with_hint(hint)
     }
 
     /// Lets the host forget the task, unless it is to keep it.
@@ -234,7 +296,7 @@ impl Execution<'_> {
                 (Some(earlier), _) => {
                     Some(format!("what came home before is still in `{}`", earlier.display()))
                 }
-                (None, Ok(outcome)) => self.settle(outcome).await.ok().map(|directory| {
+                (None, Ok(outcome)) => self.settle(outcome, false).await.ok().map(|directory| {
                     format!("output and outcome are in `{}`", directory.display())
                 }),
                 (None, Err(_)) => None,
@@ -257,10 +319,10 @@ impl Execution<'_> {
     }
 
     /// Lets output, outcome and files be on disk, at their final place.
-    async fn settle(&mut self, outcome: Vec<u8>) -> Result<PathBuf, Error> {
+    async fn settle(&mut self, outcome: Vec<u8>, so_far: bool) -> Result<PathBuf, Error> {
         match &mut self.store {
             Some(store) => {
-                let settled = store.finish(outcome).await;
+                let settled = store.finish(outcome, so_far).await;
                 settled.map_err(|error| self.results_error(error))
             }
             None => Ok(PathBuf::new()),
@@ -316,15 +378,8 @@ impl Execution<'_> {
             None => stored,
             Some(into) => {
                 let replaced = destination.replaced(&results.outcome);
-                store::place(stored.clone(), into.clone(), replaced).await.map_err(|error| {
-                    let advice = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-                    let hint = format!(
-                        "the script {}; the files are in `{}`{advice}",
-                        results.outcome,
-                        stored.display()
-                    );
-                    error.of_task(self.id).with_hint(hint)
-                })?;
+                let placed = store::place(stored, into.clone(), replaced).await;
+                placed.map_err(|error| self.unplaced(results, error))?;
                 into.clone()
             }
         };
@@ -432,6 +487,17 @@ const NEAR: Duration = Duration::from_millis(10);
 const PADDING: usize = 512;
 /// A directory of millions of files takes its time.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What there is of files that another has brought home.
+fn files_home(directory: PathBuf) -> Option<FilesHome> {
+    let files = walk(&directory).filter_map(Result::ok).filter(|entry| !entry.file_type().is_dir());
+    let sizes = files.map(|entry| match entry.file_type().is_file() {
+        true => entry.metadata().map(|metadata| metadata.len()).unwrap_or_default(),
+        false => 0,
+    });
+    let (count, bytes) = sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size));
+    directory.is_dir().then_some(FilesHome { directory, count, bytes })
+}
 
 fn outcome_file(results: &Results) -> Result<Vec<u8>, Error> {
     let started = time::OffsetDateTime::UNIX_EPOCH + results.started;

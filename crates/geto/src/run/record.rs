@@ -8,9 +8,9 @@ use geto_core::{Host, Task, TaskId};
 
 use super::candidate::reason;
 use super::execute::Follow;
-use super::store::is_of_ended;
 use super::{Event, Results};
 use crate::ledger::{LedgerEnd, LedgerEntry, LedgerWriter, Note, absolute};
+use crate::results::is_of_ended;
 use crate::text::printable;
 use crate::{Error, ErrorKind, Fleet};
 

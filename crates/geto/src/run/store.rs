@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use fs_err::File;
-use geto_core::{Outcome, TaskId};
+use fs_err::{File, OpenOptions};
+use geto_core::TaskId;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use crate::clean::{lock_partial, partial_name};
-use crate::results::{self, Limits, Replaced, Written, make_durable, sync_tree};
+use crate::clean::{FIRST, lock_partial, partial_name};
+use crate::results::{self, Limits, Replaced, Written, is_of_ended, make_durable, sync_tree};
 use crate::{Error, ErrorKind};
 
 /// `<local_work_path>/.<id>.partial` while the task runs, `<local_work_path>/<id>` when all is
-/// there.
+/// there. Who follows a task that another geto on this machine follows has `.<id>.2.partial`, and so on.
 #[derive(Debug)]
 pub(super) struct Store {
     partial: Arc<Partial>,
@@ -25,8 +28,8 @@ pub(super) struct Store {
     stderr: Output,
     bytes: u64,
     max: Option<u64>,
-    /// Results that were brought before are replaced.
-    replace: bool,
+    /// The `stdout` of who followed the task before, who has it locked.
+    other: Option<File>,
 }
 
 /// The directory that is written to. Once nobody writes to it any more, it is removed, unless all
@@ -66,6 +69,10 @@ type Syncing = JoinHandle<io::Result<()>>;
 
 /// How much is worth a sync.
 const SYNCED_AT_ONCE: usize = 8 << 20;
+/// How often who brings home the same results is looked at.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long that takes without a word.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Output up to so many bytes is synced together with that of others.
 const SHORT: usize = 64 << 10;
 
@@ -104,42 +111,55 @@ impl Store {
         id: TaskId,
         max: Option<u64>,
     ) -> Result<Self, Error> {
-        let partial = local_work_path.join(partial_name(id));
-        let make = || -> io::Result<(Output, Output)> {
+        let last = local_work_path.join(id.to_string());
+        let make = || -> io::Result<Self> {
             // Output may be anything, so it is for the user's eyes only.
             fs_err::create_dir_all(local_work_path)?;
-            std::fs::DirBuilder::new().mode(0o700).create(&partial)?;
-            let stdout = partial.join("stdout");
+            let (number, path) = make_partial(local_work_path, id)?;
+            let stdout = path.join("stdout");
             let output = Output::create(stdout.clone())?;
             lock_partial(&output.file, &stdout)?;
-            Ok((output, Output::create(partial.join("stderr"))?))
+            let stderr = Output::create(path.join("stderr"))?;
+            let partial = Arc::new(Partial { path, done: AtomicBool::new(false) });
+            let before = (number != FIRST).then(|| partial_name(id, FIRST));
+            let before = before.and_then(|name| stdout_of(&local_work_path.join(name)));
+            // Who has named the results may still move the files elsewhere.
+            let other = before.or_else(|| stdout_of(&last).filter(is_held));
+            let (stdout, bytes) = (output, 0);
+            Ok(Self { partial, last: last.clone(), stdout, stderr, bytes, max, other })
         };
-        let (stdout, stderr) = make().map_err(|error| {
-            let shown = partial.display();
-            let hint = match error.kind() {
-                io::ErrorKind::AlreadyExists => {
-                    "another geto brings them home: wait for its end, or see `geto logs -f`"
-                }
-                _ => "set `local_work_path` in geto.ini",
-            };
-            Error::new(ErrorKind::Local, format!("failed to make `{shown}` for the results"))
+        make().map_err(|error| {
+            let shown = local_work_path.display();
+            Error::new(ErrorKind::Local, format!("failed to make a place for results in `{shown}`"))
                 .caused_by(error)
-                .with_hint(hint)
-        })?;
-        let last = local_work_path.join(id.to_string());
-        let partial = Arc::new(Partial { path: partial, done: AtomicBool::new(false) });
-        Ok(Self { partial, last, stdout, stderr, bytes: 0, max, replace: false })
+                .with_hint("set `local_work_path` in geto.ini")
+        })
     }
 
-    /// Lets what was brought home of the task before be replaced.
-    pub(super) fn replacing(mut self) -> Self {
-        self.replace = true;
-        self
+    /// Whether another geto on this machine followed the task when this one began to.
+    pub(super) fn is_beside(&self) -> bool {
+        self.other.is_some()
     }
 
-    /// Where results are that were brought home before; only of a task that was started before.
+    /// Waits until that one is done with the results; `told` is called when that takes a while. From
+    /// then on nobody else touches them until this is dropped.
+    pub(super) async fn wait_for_other(&self, told: impl FnOnce()) {
+        let Some(other) = &self.other else { return };
+        let begun = Instant::now();
+        let mut told = Some(told);
+        while is_held(other) {
+            if begun.elapsed() > SILENCE
+                && let Some(told) = told.take()
+            {
+                told();
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Where results are that were brought home before.
     pub(super) fn earlier(&self) -> Option<&Path> {
-        (self.replace && self.last.exists()).then_some(&*self.last)
+        self.last.exists().then_some(&*self.last)
     }
 
     /// The same, when the task had ended by then: output and outcome are what they are now.
@@ -193,11 +213,16 @@ impl Store {
     }
 
     /// Writes `outcome.json`, syncs everything and renames it to its final place, which it returns.
-    /// Once begun, it is done also when the call is dropped.
-    pub(super) async fn finish(&mut self, outcome: Vec<u8>) -> Result<PathBuf, Error> {
+    /// Once begun, it is done also when the call is dropped. What is there `so_far` of a task that runs
+    /// never replaces what came at its end.
+    pub(super) async fn finish(
+        &mut self,
+        outcome: Vec<u8>,
+        so_far: bool,
+    ) -> Result<PathBuf, Error> {
         let mut syncing = [self.stdout.syncing.take(), self.stderr.syncing.take()];
         let is_long = self.stdout.fresh.saturating_add(self.stderr.fresh) > SHORT;
-        let (partial, last, replace) = (self.partial(), self.last.clone(), self.replace);
+        let (partial, last) = (self.partial(), self.last.clone());
         let (durable, told) = oneshot::channel();
         // A disk takes its time, and many tasks may end at once.
         tokio::task::spawn_blocking(move || {
@@ -215,7 +240,7 @@ impl Store {
                 Ok(is_synced) => make_durable(Written {
                     partial: partial.path.clone(),
                     last,
-                    replace,
+                    so_far,
                     is_synced,
                     named: Box::new(move || partial.done.store(true, Ordering::Relaxed)),
                     durable,
@@ -240,12 +265,25 @@ impl Store {
     }
 }
 
-/// Whether results in `directory` are those of a task that had ended by then.
-pub(super) fn is_of_ended(directory: &Path) -> bool {
-    let outcome = fs_err::read(directory.join("outcome.json")).unwrap_or_default();
-    let outcome: serde_json::Value = serde_json::from_slice(&outcome).unwrap_or_default();
-    let kind = outcome.get("outcome").and_then(serde_json::Value::as_str);
-    kind.is_some_and(|kind| kind != Outcome::Running.kind())
+/// Makes the first directory of a run of `id` that nobody has.
+fn make_partial(local_work_path: &Path, id: TaskId) -> io::Result<(u32, PathBuf)> {
+    let mut number = FIRST;
+    loop {
+        let path = local_work_path.join(partial_name(id, number));
+        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            made => return made.map(|()| (number, path)),
+        }
+    }
+}
+
+fn stdout_of(directory: &Path) -> Option<File> {
+    OpenOptions::new().write(true).open(directory.join("stdout")).ok()
+}
+
+/// Whether another has it locked; else it is locked now. Not every file system knows how.
+fn is_held(stdout: &File) -> bool {
+    rustix::fs::flock(stdout, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
 }
 
 /// Moves all that stands in `from` to `to`, as [`results::place`] does, while other tasks go on: the

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use geto::{ErrorKind, Event, Outcome, Script, Task};
+use geto::{ErrorKind, Event, FilesHome, Outcome, Script, Task};
 use geto_testkit::{Machine, Sshd, system_shells};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
@@ -173,5 +173,49 @@ fn files_of_a_removed_task_are_not_said_to_be_kept() {
         assert_eq!(error.kind(), ErrorKind::Results, "{error:?}");
         assert!(hint.contains("it was removed from its host"), "{hint}");
         assert!(!hint.contains("keeps"), "{hint}");
+    }
+}
+
+/// Whoever is slower than the run on the same machine has its results.
+#[test]
+fn results_of_a_removed_task_are_pointed_to_when_they_are_here() {
+    // It is removed before its end was told, or while large files come.
+    for last in ["seq 3000000", "head -c 30000000 /dev/zero >big"] {
+        eprintln!("{last}");
+        let world = World::of(Sshd::builder().start());
+        let task = job(&world, last);
+        let (started, has_started) = mpsc::channel();
+        let (ended, has_ended) = mpsc::channel::<()>();
+        let run = world.one.run_on(&task, world.host()).follow(move |event| {
+            if let Event::Started { .. } = event {
+                started.send(()).unwrap();
+            }
+        });
+        let id = run.id();
+        let (results, attached) = std::thread::scope(|scope| {
+            let world = &world;
+            let follower = scope.spawn(move || {
+                has_started.recv().unwrap();
+                let attach = world.one.attach(world.host(), id).follow(move |event| match event {
+                    Event::Started { .. } => world.open_gate(),
+                    Event::Stdout(bytes) if bytes.as_ref() == b"first\n" => {}
+                    // The sender is gone once the task is.
+                    Event::Stdout(_) | Event::Receiving { bytes: 1_000_000.. } => {
+                        has_ended.recv().unwrap_err();
+                    }
+                    _ => {}
+                });
+                runtime().block_on(attach.into_future()).unwrap()
+            });
+            let results = runtime().block_on(run.into_future()).unwrap();
+            drop(ended);
+            (results, follower.join().unwrap())
+        });
+        assert_eq!(attached.outcome, results.outcome);
+        assert_eq!(attached.directory, results.directory);
+        let (files, other) = (results.files.unwrap(), attached.files.unwrap());
+        let facts = |files: &FilesHome| (files.directory.clone(), files.count, files.bytes);
+        assert_eq!(facts(&other), facts(&files));
+        assert_eq!(fs_err::read(files.directory.join("file")).unwrap(), b"whole\n");
     }
 }

@@ -73,17 +73,22 @@ fn only_results_of_that_age_and_leftovers_of_dead_processes_are_removed() {
     let lock = File::open(live.join("stdout")).unwrap();
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
     directory(place, &format!(".{}.removed", id(10)), &whole, Duration::ZERO);
+    // What those have left that followed a task beside others.
+    let beside = directory(place, &format!(".{}.2.partial", id(9)), &["stdout"], DAY);
+    directory(place, &format!(".{}.2.removed", id(9)), &["stdout"], Duration::ZERO);
+    let odd = directory(place, &format!(".{}.two.partial", id(9)), &["stdout"], DAY);
 
     let fleet = Fleet::new([Host::local()], place);
     let stale = || fleet.stale_results(30 * DAY).unwrap();
     let counts = |stale: &geto::StaleResults| (stale.count(), stale.leftovers(), stale.bytes());
-    assert_eq!(counts(&stale()), (1, 3, 15 + 5 + 15));
+    assert_eq!(counts(&stale()), (1, 5, 15 + 5 + 15 + 5 + 5));
     assert!(old.exists(), "looking removes nothing");
     stale().remove().unwrap();
     assert_eq!(counts(&stale()), (0, 0, 0));
     let mut expected = vec![
         name(8),
         name(9),
+        format!(".{}.two.partial", id(9)),
         id(2).to_string(),
         id(3).to_string(),
         id(4).to_string(),
@@ -95,6 +100,7 @@ fn only_results_of_that_age_and_leftovers_of_dead_processes_are_removed() {
     expected.sort();
     assert_eq!(names(place), expected);
     assert_eq!(names(&elsewhere).len(), 3);
+    assert!(!beside.exists() && odd.exists());
     let removed = |bits: u64| ledger.entry(id(bits)).unwrap().unwrap().results_removed;
     assert_eq!((removed(1), removed(2)), (true, false));
     drop(lock);
