@@ -34,8 +34,6 @@ pub(super) fn config(
         // The receive window is opened again below its half, so that the default of 2 MiB halves
         // the throughput of a long link; sshd burns its processor over one that is larger.
         window_size: 4 << 20,
-        // In pieces of up to 32 KiB; as many more wait in `channel`.
-        channel_buffer_size: 52,
         maximum_packet_size: 32 << 10,
         keepalive_interval: Some(keepalive_interval),
         // What comes of them is judged in `alive`.

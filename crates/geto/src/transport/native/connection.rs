@@ -16,6 +16,7 @@ use super::auth;
 use super::client::{self, Client, Report};
 use super::failure::{self, Place};
 use super::login;
+use super::outbox::Outbox;
 use super::route::Proxy;
 use super::stream::{self, Family};
 use super::trust::{Refusal, Trust, Unknown};
@@ -228,7 +229,7 @@ impl Hop<'_> {
                 let why = client::describe(&error);
                 io::Error::other(format!("the host in between did not connect: {why}"))
             })?;
-            let stream = Box::new(channel.into_stream());
+            let stream = Box::new(Outbox::new(channel.into_stream()));
             return Ok((stream, Below::Jump { connection }));
         }
         if let Some(command) = &ssh.proxy_command

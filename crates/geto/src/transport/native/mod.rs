@@ -16,6 +16,7 @@ mod failure;
 mod identities;
 mod keys;
 mod login;
+mod outbox;
 mod route;
 mod signer;
 mod stream;

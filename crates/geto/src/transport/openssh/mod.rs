@@ -179,6 +179,8 @@ impl OpensshTransport {
         let alive = held.pipe(&path).await.map_err(|error| self.local(error))?;
         let mut ssh = self.command((&log_path, &alive), &bridge, command);
         let mut child = ssh.spawn().map_err(|error| self.local(error))?;
+        // Dropped before the child, whose number is its own until then.
+        let held = held;
         held.started(child.id());
         let missing = || self.local(io::Error::other("a pipe is missing"));
         let stdin = child.stdin.take().ok_or_else(missing)?;
@@ -266,9 +268,10 @@ async fn collect(from: &mut (impl AsyncRead + Unpin), into: &mut BytesMut) {
 
 /// A child that has a channel.
 struct Running {
+    // Before the child, as above.
+    held: Held,
     child: Child,
     log: Log,
-    held: Held,
 }
 
 impl Running {
