@@ -27,14 +27,17 @@ pub(crate) async fn remove(args: &RemoveArgs, printer: Printer) -> Result<ExitCo
         }
         let removal = if args.force { Removal::Unseen } else { Removal::Ended };
         let removed = from_hosts(&fleet, tasks, removal).await;
-        codes(removed, is_partial(&args.tasks, &finder), printer, |found, ()| {
+        codes(removed, is_partial(&args.tasks, &finder), printer, |found, was_there| {
             if found.entry.is_some()
                 && let Ok(Some(ledger)) = fleet.ledger()
                 && let Err(error) = ledger.record_removed(found.id)
             {
                 printer.warning_of(&error);
             }
-            printer.note(&format!("removed {}", found.described()));
+            printer.note(&match was_there {
+                true => format!("removed {}", found.described()),
+                false => format!("{} was not there any more", found.described()),
+            });
             ExitCode::SUCCESS
         })
     })
@@ -47,12 +50,13 @@ fn is_older(found: &Found, age: Duration) -> bool {
     ended.is_some_and(|ended| now.saturating_sub(ended) >= age)
 }
 
-/// Removes tasks, in one session of each host. What came of each is told, host by host.
+/// Removes tasks, in one session of each host. What came of each is told, host by host: whether it was
+/// there before.
 async fn from_hosts(
     fleet: &Fleet,
     tasks: Vec<Found>,
     removal: Removal,
-) -> Vec<(Found, Result<(), Error>)> {
+) -> Vec<(Found, Result<bool, Error>)> {
     let mut hosts: Vec<(Host, Vec<Found>)> = Vec::new();
     for found in tasks {
         match hosts.iter_mut().find(|(host, _)| *host == found.host) {
@@ -65,8 +69,17 @@ async fn from_hosts(
         let fleet = fleet.clone();
         removing.spawn(async move {
             let ids: Vec<TaskId> = tasks.iter().map(|found| found.id).collect();
+            // A host says the same of what it has not, and the ledger does not know what others removed.
+            let listed = match tasks.iter().all(|found| found.listed.is_some()) {
+                true => None,
+                false => fleet.tasks(&host).await.ok(),
+            };
+            let was_there = |id: TaskId| {
+                listed.as_ref().is_none_or(|tasks| tasks.iter().any(|task| task.id == id))
+            };
             let removed = fleet.remove_all(&host, &ids, removal).await;
             let one = |(found, removed): (Found, Result<(), Error>)| {
+                let removed = removed.map(|()| was_there(found.id));
                 let removed = removed.map_err(|error| hinted(error, found.id));
                 (found, removed)
             };
