@@ -97,6 +97,8 @@ fn what_was_said_at_the_start_holds_for_who_goes_on() {
         let ran = durable.geto(&[command, &id]);
         assert_eq!(ran.code(), 123, "{ran:?}");
         assert!(ran.stderr.contains("larger than the limit of 65536 bytes"), "{ran:?}");
+        let hint = "; `geto fetch -H server1 <id> --max-results SIZE` brings all";
+        assert!(ran.stderr.contains(hint), "{ran:?}");
         assert_eq!(durable.geto(&[command, "--max-results", "1M", &id]).code(), 0);
     }
     assert_eq!(durable.tasks().len(), 1);

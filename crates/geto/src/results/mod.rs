@@ -18,6 +18,8 @@ pub(crate) use place::{Replaced, place};
 pub(crate) use sync::{sync_tree, walk};
 pub(crate) use unpack::unpack;
 
+use crate::Error;
+
 /// How much a host may make here.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -40,7 +42,15 @@ impl Default for Limits {
 /// Says that results take more than they may.
 pub(crate) fn too_large(max: u64) -> String {
     let unit = if max == 1 { "byte" } else { "bytes" };
-    format!("output and files are larger than the limit of {max} {unit} (`--max-results`)")
+    format!("output and files are larger than the limit of {max} {unit} {TOO_LARGE}")
+}
+
+const TOO_LARGE: &str = "(`--max-results`)";
+
+/// Whether that is why something failed.
+pub(crate) fn is_too_large(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    cause.is_some_and(|cause| cause.to_string().ends_with(TOO_LARGE))
 }
 
 /// What has been unpacked.

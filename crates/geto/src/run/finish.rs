@@ -13,7 +13,7 @@ use super::files::Files;
 use super::link::Link;
 use super::store::{self, Store};
 use super::{Event, FilesHome, Results};
-use crate::results::{Claim, Claims, Replaced, Unpacked, walk};
+use crate::results::{Claim, Claims, Replaced, Unpacked, is_too_large, walk};
 use crate::session::{Next, Opening, Purpose, Session};
 use crate::text::printable;
 use crate::{Error, ErrorKind, Outcome, TaskId};
@@ -313,7 +313,11 @@ impl Execution<'_> {
                 self.directory().map(|directory| format!("the host keeps all in `{directory}`"))
             }
         };
-        let parts = [Some(format!("the script {}", results.outcome)), here, there, advice];
+        let all = (is_too_large(&error) && !self.progress.is_gone).then(|| {
+            let host = printable(self.host.name.as_bytes());
+            format!("`geto fetch -H {host} {} --max-results SIZE` brings all", self.id)
+        });
+        let parts = [Some(format!("the script {}", results.outcome)), here, there, advice, all];
         let hint: Vec<_> = parts.into_iter().flatten().collect();
         self.results_error(error).with_hint(hint.join("; "))
     }
