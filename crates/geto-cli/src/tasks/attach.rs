@@ -14,6 +14,10 @@ use crate::run::check_into;
 pub(crate) async fn attach(args: &AttachArgs, printer: Printer) -> Result<ExitCode, Error> {
     let fleet = fleet(&args.connect)?;
     let found = args.task.find(&mut Finder::new(&fleet, &args.task.hosts, printer)).await?;
+    if let (Some((outcome, text)), None) = (found.told_home(), &args.into) {
+        printer.note(&text);
+        return Ok(outcome.exit_code());
+    }
     let keep = !args.rm && (args.keep || found.is_kept());
     let mut attach = fleet.attach(found.host.clone(), found.id);
     attach = attach.keep(keep).overwrite(args.overwrite);
@@ -36,7 +40,7 @@ pub(crate) async fn attach(args: &AttachArgs, printer: Printer) -> Result<ExitCo
         Console::attached(found.id, &found.host.name, &found.script, canceller, printer)?;
     let running = attach.follow(move |event| follower.take(event));
     let ended = match console.wait_for(async { running.await }).await {
-        Ok(ended) => ended,
+        Ok(ended) => ended.map_err(|error| found.hinted(error)),
         Err(code) => return Ok(code),
     };
     record_home(&fleet, &found, &ended, keep, printer);

@@ -257,6 +257,31 @@ impl Found {
         entry.outcome.clone()
     }
 
+    /// How it ended and where its results are, when they are home and its host does not have it any more.
+    pub(super) fn told_home(&self) -> Option<(Outcome, String)> {
+        let outcome = self.home()?;
+        let entry = self.entry.as_ref()?;
+        let results = entry.results.as_ref().filter(|results| results.is_dir())?;
+        let files = entry.files.as_ref().map(|files| &files.directory);
+        let files = files.filter(|files| !files.starts_with(results));
+        let files = files.map(|files| format!(", its files in `{}`", files.display()));
+        let text = format!(
+            "{}: {outcome}; its results are in `{}`{}",
+            self.described(),
+            results.display(),
+            files.unwrap_or_default()
+        );
+        Some((outcome, text))
+    }
+
+    /// Says of an error where results are that came home before.
+    pub(super) fn hinted(&self, error: Error) -> Error {
+        match self.told_home() {
+            Some((_, text)) => error.with_hint(text),
+            None => error,
+        }
+    }
+
     /// Whether its host is to keep it once its results are home, unless something else is said: who
     /// started it removes it, and others leave that to them.
     pub(crate) fn is_kept(&self) -> bool {

@@ -52,6 +52,7 @@ pub(crate) async fn kill(args: &KillArgs, printer: Printer) -> Result<ExitCode, 
         let tasks = args.tasks.find(&mut finder).await?;
         // Those that have ended need not be told of when all are meant.
         let tasks = tasks.into_iter().filter(|found| !args.tasks.all || !found.has_ended());
+        let tasks = tasks.filter(|found| !tell_home(found, printer));
         let ended = at_once(&fleet, tasks.collect(), move |fleet, found| async move {
             let attach = fleet.attach(found.host.clone(), found.id);
             attach.canceller().cancel();
@@ -76,14 +77,18 @@ pub(crate) async fn fetch(args: &FetchArgs, printer: Printer) -> Result<ExitCode
     };
     until_signal(async {
         let mut finder = Finder::new(&fleet, &args.tasks.hosts, printer);
-        let tasks = args.tasks.find(&mut finder).await?;
+        let mut tasks = args.tasks.find(&mut finder).await?;
+        if args.into.is_none() && bring.is_none() {
+            tasks.retain(|found| !tell_home(found, printer));
+        }
         let directories = directories(args, &tasks)?;
         let (overwrite, max_results) = (args.overwrite, args.max_results);
         let fetched = at_once(&fleet, tasks, |fleet, found| {
             let (bring, into) = (bring.clone(), directories.get(&found.id).cloned());
             async move {
-                let mut attach = fleet.attach(found.host, found.id).so_far().overwrite(overwrite);
-                let said = found.entry.and_then(|entry| entry.max_results);
+                let mut attach = fleet.attach(found.host.clone(), found.id).so_far();
+                attach = attach.overwrite(overwrite);
+                let said = found.entry.as_ref().and_then(|entry| entry.max_results);
                 if let Some(bytes) = max_results.or(said) {
                     attach = attach.max_results(bytes);
                 }
@@ -93,7 +98,7 @@ pub(crate) async fn fetch(args: &FetchArgs, printer: Printer) -> Result<ExitCode
                 if let Some(into) = into {
                     attach = attach.into_dir(into);
                 }
-                attach.await
+                attach.await.map_err(|error| found.hinted(error))
             }
         });
         codes(fetched.await, is_partial(&args.tasks, &finder), printer, |found, results| {
@@ -110,6 +115,15 @@ pub(crate) async fn fetch(args: &FetchArgs, printer: Printer) -> Result<ExitCode
         })
     })
     .await
+}
+
+/// Says of a task whose results are home where they are; false when they are not.
+fn tell_home(found: &Found, printer: Printer) -> bool {
+    let told = found.told_home();
+    if let Some((_, text)) = &told {
+        printer.note(text);
+    }
+    told.is_some()
 }
 
 /// Where the files of each task go when `--into` says it.

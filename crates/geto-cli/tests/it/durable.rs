@@ -297,6 +297,38 @@ fn a_task_that_is_followed_is_fetched_and_attached_to() {
 }
 
 #[test]
+fn a_task_that_is_home_is_said_to_be() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    durable.open("job");
+    assert_eq!(durable.geto(&["attach", "-q", "job"]).code(), 4);
+    let home = "geto: task <id> (`job`) on host `server1`: exited with code 4; its results are in \
+                `$XDG_STATE_HOME/geto/<id>`\n";
+    for (command, code) in [("attach", 4), ("fetch", 0), ("kill", 0)] {
+        let ran = durable.geto(&[command, &id]);
+        assert_eq!((ran.code(), &*ran.stderr), (code, home), "{command}");
+    }
+    for command in ["attach", "fetch"] {
+        let ran = durable.geto(&[command, &id, "--into", "out"]);
+        assert_eq!(ran.code(), 123, "{ran:?}");
+        assert!(ran.stderr.contains("; its results are in `$XDG_STATE_HOME/geto/<id>`"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_task_that_is_gone_is_not_said_to_be_removed() {
+    let durable = Durable::new();
+    let id = durable.leave("job");
+    assert_eq!(durable.elsewhere(&["kill", &id]).code(), 0);
+    assert_eq!(durable.elsewhere(&["rm", "-H", "server1", &id]).code(), 0);
+    for _ in 0..2 {
+        let ran = durable.geto(&["rm", &id]);
+        let gone = "geto: task <id> (`job`) on host `server1` was not there any more\n";
+        assert_eq!((ran.code(), &*ran.stderr), (0, gone));
+    }
+}
+
+#[test]
 fn what_a_killed_replacement_left_does_not_stand_in_the_way() {
     let durable = Durable::new();
     let id = durable.leave("job");

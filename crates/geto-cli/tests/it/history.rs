@@ -210,7 +210,7 @@ fn a_task_that_is_home_is_not_lost_over_another_look_at_its_host() {
     let world = World::new();
     assert_eq!(run(&world, &["-H", "local", "-n", "job", "-c", "exit 3"]), 3);
     let id = history(&world, &[])[0]["task"].as_str().unwrap().to_owned();
-    assert_eq!(world.geto(&["attach", "-H", "local", &id]).code(), 123);
+    assert_eq!(world.geto(&["attach", "-H", "local", "--into", "out", &id]).code(), 123);
     let entry = &history(&world, &[])[0];
     assert_eq!((&entry["outcome"], &entry["code"]), (&"exited".into(), &3.into()), "{entry}");
 }
