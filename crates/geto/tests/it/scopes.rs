@@ -32,8 +32,8 @@ while [ $# -gt 1 ]; do
   shift
 done
 "#;
-/// Says what is in the file `mode`.
-const SYSTEMCTL: &str = "#!/bin/sh\ncat DIR/mode\n";
+/// Says what is in the file `mode`, when it is not to wait for ever for a systemd that hangs.
+const SYSTEMCTL: &str = "#!/bin/sh\n[ \"$SYSTEMD_BUS_TIMEOUT\" != 5 ] || cat DIR/mode\n";
 
 const KILLS: &str = "[Login]\nKillUserProcesses=yes\n";
 

@@ -133,6 +133,7 @@ copy_file() {
 
 # connection_unit: sets g_unit to the unit of systemd that this process is in, when there is one for each
 # connection (of a socket: `sshd@0-HERE-THERE.service`) and it ends all that is in it. Looked for once.
+# `systemctl` has no option for how long it waits.
 connection_unit() {
   [ -z "${g_unit+x}" ] || return 0
   g_unit=
@@ -141,7 +142,7 @@ connection_unit() {
       /*@[0-9]*-*-*.service | name=systemd/*@[0-9]*-*-*.service) g_unit=${g_path##*/} ;;
     esac
   done <"$g_proc/self/cgroup"
-  [ -z "$g_unit" ] || case $(systemctl show --property=KillMode "$g_unit") in
+  [ -z "$g_unit" ] || case $(SYSTEMD_BUS_TIMEOUT=5 systemctl show --property=KillMode "$g_unit") in
     *=process | *=none) g_unit= ;;
   esac
 } 2>/dev/null
