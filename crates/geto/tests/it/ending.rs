@@ -51,12 +51,14 @@ fn escapees(pids: &Path, then: &str) -> Task {
 
 /// Names those whose processes are alive.
 fn alive(pids: &Path) -> Vec<&'static str> {
-    let alive = |name: &&str| {
-        let pid = fs_err::read_to_string(pids.join(name)).unwrap();
-        let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim()));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    ESCAPEES.iter().map(|(name, _)| *name).filter(alive).collect()
+    ESCAPEES.iter().map(|(name, _)| *name).filter(|name| is_alive(&pids.join(name))).collect()
+}
+
+/// Whether the process lives whose number is in `file`.
+fn is_alive(file: &Path) -> bool {
+    let pid = fs_err::read_to_string(file).unwrap();
+    let stat = fs_err::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn local() -> Arc<dyn Transport> {
@@ -72,6 +74,21 @@ fn a_normal_exit_ends_what_was_left_behind() {
         assert_eq!(results.stdout().unwrap(), b"done\n");
         assert_eq!(alive(place.dir.path()), [""; 0], "{}", shell.name);
         assert_eq!(results.warnings, [""; 0]);
+    });
+}
+
+/// It began before the task's own session.
+#[test]
+fn a_normal_exit_ends_what_setup_left_behind() {
+    under_each_shell(|transport, shell| async move {
+        let pids = tempfile::tempdir().unwrap();
+        let mut host = Host::local();
+        let pid = pids.path().join("pid");
+        host.setup = Some(format!("sleep 1000 & echo $! >'{}'", pid.display()));
+        let task = Task::new(Script::from_commands("job", [":"]));
+        let results = Place::of(host).run(&task, &transport).await;
+        assert_eq!(results.outcome, Outcome::Exited { code: 0 });
+        assert!(!is_alive(&pid), "{}", shell.name);
     });
 }
 

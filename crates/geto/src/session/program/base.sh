@@ -84,7 +84,7 @@ clock() {
   fi
 }
 
-# parent_of ID: sets g_parent, g_session and g_began; false when the process is dead.
+# parent_of ID: sets g_parent and g_began; false when the process is dead.
 parent_of() {
   g_stat=
   { read -r g_stat; while read -r g_more; do g_stat="$g_stat $g_more"; done; } <"/proc/$1/stat" || return
@@ -101,7 +101,6 @@ parent_of() {
   set -- $g_fields
   [ $# -gt 19 ] && [ "$1" != Z ] && [ "$1" != X ] || return
   g_parent=$2
-  g_session=$4
   g_began=${20}
 }
 

@@ -105,8 +105,7 @@ find_orphans() {
     children_of "$g_rest"
     for g_child in $g_children; do
       case "$g_orphans " in *" $g_child "*) continue ;; esac
-      # A descendant is in the session of the task, or in one of its own.
-      if [ "$g_child" -gt "$g_pid" ] && [ "$g_child" -le "$g_last" ] && parent_of "$g_child" && [ "$g_session" -ge "$g_pid" ]; then
+      if [ "$g_child" -gt "$g_pid" ] && [ "$g_child" -le "$g_last" ] && parent_of "$g_child"; then
         g_orphans="$g_orphans $g_child"
       fi
     done
@@ -125,7 +124,7 @@ has_orphans() {
   g_child=$g_pid
   while [ "$g_child" -lt "$g_last" ]; do
     g_child=$((g_child + 1))
-    if [ -d "/proc/$g_child" ] && parent_of "$g_child" && [ "$g_session" -ge "$g_pid" ]; then
+    if [ -d "/proc/$g_child" ] && parent_of "$g_child"; then
       g_orphan_of=$g_parent
       find_reapers || return 0
       case " $g_reapers " in *" $g_orphan_of "*) return 0 ;; esac
