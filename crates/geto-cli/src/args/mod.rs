@@ -403,7 +403,8 @@ pub(crate) struct TaskArgs {
     #[arg(short, long, value_name = "K[=V]")]
     pub(crate) env: Vec<OsString>,
 
-    /// Set the variables that this file lists, one K=V a line
+    /// Set the variables that this file lists, one K=V a line; `#` begins a comment, '…' and "…" quote
+    /// and may span lines, and nothing is substituted
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) env_file: Vec<PathBuf>,
 

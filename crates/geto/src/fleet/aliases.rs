@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use geto_core::select::Aliases;
 
-use crate::transport::settings;
+use crate::transport::{Account, settings};
 
 /// A word that nobody gives to a host of theirs.
 const NOBODY: &str = "geto-asks-what-every-host-gets";
@@ -42,14 +42,18 @@ impl SshAliases {
 
 impl Aliases for SshAliases {
     fn knows(&self, word: &str) -> bool {
-        self.known.contains(word)
+        // One of whom nothing is said but the name is meant, too.
+        self.known.contains(word) || self.names().iter().any(|name| name == word)
     }
 
     fn names(&self) -> Vec<String> {
-        let user = std::env::home_dir().map(|home| home.join(".ssh/config"));
         let files = match &self.config {
             Some(file) => vec![file.clone()],
-            None => user.into_iter().chain([PathBuf::from("/etc/ssh/ssh_config")]).collect(),
+            // `ssh` does not look at $HOME.
+            None => vec![
+                Path::new(&Account::current().home).join(".ssh/config"),
+                PathBuf::from("/etc/ssh/ssh_config"),
+            ],
         };
         let texts = files.into_iter().filter_map(|file| fs_err::read(file).ok());
         texts.flat_map(|text| listed(&String::from_utf8_lossy(&text))).collect()
@@ -103,13 +107,13 @@ mod tests {
     async fn an_alias_is_what_ssh_config_says_something_of() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config");
-        let text = "Host web\n  HostName 10.0.0.1\nHost db-*\n  User x\nMatch host m\n  Port 9\n\
+        let text = "Host bare\nHost web\n  HostName 10.0.0.1\nHost db-*\n  User x\nMatch host m\n  Port 9\n\
                     Host *\n  User me\n  Compression yes\n";
         fs_err::write(&config, text).unwrap();
-        let words = ["web", "db-1", "m", "other"];
+        let words = ["bare", "web", "db-1", "m", "other"];
         let aliases = SshAliases::look_up(&words, Some(&config)).await;
         let known: Vec<_> = words.iter().map(|word| aliases.knows(word)).collect();
-        assert_eq!(known, [true, true, true, false]);
-        assert_eq!(aliases.names(), ["web"]);
+        assert_eq!(known, [true, true, true, true, false]);
+        assert_eq!(aliases.names(), ["bare", "web"]);
     }
 }
