@@ -15,6 +15,8 @@ macro_rules! parts {
 
 const TASK: [&str; 8] =
     parts!["base", "claim", "run", "tree", "state", "results", "attach", "main"];
+const SLOTTED_TASK: [&str; 9] =
+    parts!["base", "lock", "slots", "claim", "run", "tree", "state", "results", "main"];
 const FILL: [&str; 5] = parts!["base", "claim", "state", "cache", "main"];
 
 /// A session, by hand.
@@ -33,6 +35,11 @@ impl Session {
     /// Starts it by a program that becomes its arguments.
     pub(crate) fn start_by(before: &[&str], shell: &Shell, work: &Path) -> Self {
         Self::start_with(&TASK, before, shell, work)
+    }
+
+    /// Starts one with the program for tasks that take slots.
+    pub(crate) fn to_take_slots(shell: &Shell, work: &Path) -> Self {
+        Self::start_with(&SLOTTED_TASK, &[], shell, work)
     }
 
     /// Starts one with the program for dependencies that hosts keep.

@@ -274,3 +274,37 @@ fn output_of_gigabytes_is_found_at_its_exact_byte() {
         some.rest();
     });
 }
+
+/// Nobody can tell whether it lives: its ticket is that of another container.
+#[test]
+fn a_session_that_ends_late_leaves_the_ticket_of_who_came_instead() {
+    under_each_shell(|shell, work, script| {
+        let lock = work.join("lock");
+        let ticket = || {
+            let mut place = crate::support::below(&lock, "").into_iter();
+            place.find_map(|path| path.file_name()?.to_str()?.starts_with("t.").then_some(path))
+        };
+        let slots = format!("lock={} slots=1 gpus=0 max=0 load=0 have=1", lock.display());
+        let mut late = Session::to_take_slots(shell, work);
+        late.say(&format!("ticket id={ID} {slots}\n"));
+        late.wait_for("slot");
+        let path = ticket().unwrap();
+        let text = fs_err::read_to_string(&path).unwrap();
+        let mut words: Vec<&str> = text.splitn(7, ' ').collect();
+        words[5] = "elsewhere";
+        fs_err::write(&path, words.join(" ")).unwrap();
+        let script = format!("{script}until [ -e {}/gate ]; do sleep 0.02; done\n", work.display());
+        let mut second = Session::to_take_slots(shell, work);
+        let request = run("b", &script).replacen(" bring=", &format!(" {slots} again=yes bring="), 1);
+        second.say(&format!("{request}go\n"));
+        second.wait_for("started");
+        assert_eq!(ticket().as_deref(), Some(&*path), "it has the same number");
+        late.rest();
+        assert!(ticket().is_some(), "{}", shell.name);
+        fs_err::write(work.join("gate"), "").unwrap();
+        assert!(second.wait_for("ended").contains("status=0"));
+        second.say("ack\n");
+        second.rest();
+        assert_eq!(ticket(), None);
+    });
+}

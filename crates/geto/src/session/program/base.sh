@@ -188,9 +188,12 @@ drop_ticket() {
 # release: gives back what the ticket holds, and the place in the queue.
 release() {
   [ -n "$g_ticket" ] || return 0
-  # Whoever looks before it is gone sees that, and so does who has it open for longer.
-  echo released >>"$g_ticket"
-  rm -f "$g_ticket"
+  # Another has the number by now when the task was sent anew, and this ticket taken away.
+  if { IFS= read -r g_rest <"$g_ticket"; } 2>/dev/null && [ "$g_rest" = "$g_drawn" ]; then
+    # Whoever looks before it is gone sees that, and so does who has it open for longer.
+    echo released >>"$g_ticket"
+    rm -f "$g_ticket"
+  fi
   exec 8</dev/null
   g_ticket='' g_held=''
   cd / || exit

@@ -165,10 +165,8 @@ draw_ticket() {
     umask 022
     set -C
     g_rest=0
-    {
-      printf '%s %s %s %s %s %s %s\n%s\n' "$g_slots" "$g_gpus" "$g_max" "$g_max_load" \
-        "${g_boot:--}" "$g_space" "$g_self" "$g_name" >"t.$g_file"
-    } 2>/dev/null || g_rest=1
+    g_drawn="$g_slots $g_gpus $g_max $g_max_load ${g_boot:--} $g_space $g_self"
+    { printf '%s\n%s\n' "$g_drawn" "$g_name" >"t.$g_file"; } 2>/dev/null || g_rest=1
     set +C
     umask 077
     [ "$g_rest" = 1 ] || break
