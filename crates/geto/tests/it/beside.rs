@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use geto::{ErrorKind, Event, FilesHome, Outcome, Script, Task};
+use geto::{Error, ErrorKind, Event, FilesHome, Fleet, Outcome, Results, Script, Task};
 use geto_testkit::{Machine, Sshd, system_shells};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
@@ -132,43 +132,49 @@ fn who_reads_slowly_gets_all_that_a_removed_task_has_written() {
     });
 }
 
+/// A task of which `fleet` hears while `world.one` runs it, and its end only once that has removed it.
+fn be_slower(world: &World, last: &str, fleet: &Fleet) -> (Results, Result<Results, Error>) {
+    let task = job(world, last);
+    let (started, has_started) = mpsc::channel();
+    let (ended, has_ended) = mpsc::channel::<()>();
+    let run = world.one.run_on(&task, world.host()).follow(move |event| {
+        if let Event::Started { .. } = event {
+            started.send(()).unwrap();
+        }
+    });
+    let id = run.id();
+    std::thread::scope(|scope| {
+        let follower = scope.spawn(move || {
+            has_started.recv().unwrap();
+            let attach = fleet.attach(world.host(), id).follow(move |event| match event {
+                Event::Started { .. } => world.open_gate(),
+                Event::Stdout(bytes) if bytes.as_ref() == b"first\n" => {}
+                // The sender is gone once the task is.
+                Event::Stdout(_) | Event::Receiving { bytes: 1_000_000.. } => {
+                    has_ended.recv().unwrap_err();
+                }
+                _ => {}
+            });
+            runtime().block_on(attach.into_future())
+        });
+        let results = runtime().block_on(run.into_future()).unwrap();
+        drop(ended);
+        (results, follower.join().unwrap())
+    })
+}
+
+/// It is removed before its end was told, or while large files come.
+const LASTS: [&str; 2] = ["seq 3000000", "head -c 30000000 /dev/zero >big"];
+
 /// Whoever is slower than the run that has started it is not sent to look for files there.
 #[test]
 fn files_of_a_removed_task_are_not_said_to_be_kept() {
-    // It is removed before its end was told, or while large files come.
-    for last in ["seq 3000000", "head -c 30000000 /dev/zero >big"] {
+    for last in LASTS {
         eprintln!("{last}");
         let world = World::of(Sshd::builder().start());
-        let task = job(&world, last);
-        let (started, has_started) = mpsc::channel();
-        let (ended, has_ended) = mpsc::channel::<()>();
-        let run = world.one.run_on(&task, world.host()).follow(move |event| {
-            if let Event::Started { .. } = event {
-                started.send(()).unwrap();
-            }
-        });
-        let id = run.id();
-        let error = std::thread::scope(|scope| {
-            let world = &world;
-            let follower = scope.spawn(move || {
-                has_started.recv().unwrap();
-                let attach =
-                    world.other.attach(world.host(), id).follow(move |event| match event {
-                        Event::Started { .. } => world.open_gate(),
-                        Event::Stdout(bytes) if bytes.as_ref() == b"first\n" => {}
-                        // The sender is gone once the task is.
-                        Event::Stdout(_) | Event::Receiving { bytes: 1_000_000.. } => {
-                            has_ended.recv().unwrap_err();
-                        }
-                        _ => {}
-                    });
-                runtime().block_on(attach.into_future()).unwrap_err()
-            });
-            let results = runtime().block_on(run.into_future()).unwrap();
-            assert_eq!(results.outcome, Outcome::Exited { code: 4 });
-            drop(ended);
-            follower.join().unwrap()
-        });
+        let (results, attached) = be_slower(&world, last, &world.other);
+        assert_eq!(results.outcome, Outcome::Exited { code: 4 });
+        let error = attached.unwrap_err();
         let hint = error.hint().unwrap();
         assert_eq!(error.kind(), ErrorKind::Results, "{error:?}");
         assert!(hint.contains("it was removed from its host"), "{hint}");
@@ -179,38 +185,11 @@ fn files_of_a_removed_task_are_not_said_to_be_kept() {
 /// Whoever is slower than the run on the same machine has its results.
 #[test]
 fn results_of_a_removed_task_are_pointed_to_when_they_are_here() {
-    // It is removed before its end was told, or while large files come.
-    for last in ["seq 3000000", "head -c 30000000 /dev/zero >big"] {
+    for last in LASTS {
         eprintln!("{last}");
         let world = World::of(Sshd::builder().start());
-        let task = job(&world, last);
-        let (started, has_started) = mpsc::channel();
-        let (ended, has_ended) = mpsc::channel::<()>();
-        let run = world.one.run_on(&task, world.host()).follow(move |event| {
-            if let Event::Started { .. } = event {
-                started.send(()).unwrap();
-            }
-        });
-        let id = run.id();
-        let (results, attached) = std::thread::scope(|scope| {
-            let world = &world;
-            let follower = scope.spawn(move || {
-                has_started.recv().unwrap();
-                let attach = world.one.attach(world.host(), id).follow(move |event| match event {
-                    Event::Started { .. } => world.open_gate(),
-                    Event::Stdout(bytes) if bytes.as_ref() == b"first\n" => {}
-                    // The sender is gone once the task is.
-                    Event::Stdout(_) | Event::Receiving { bytes: 1_000_000.. } => {
-                        has_ended.recv().unwrap_err();
-                    }
-                    _ => {}
-                });
-                runtime().block_on(attach.into_future()).unwrap()
-            });
-            let results = runtime().block_on(run.into_future()).unwrap();
-            drop(ended);
-            (results, follower.join().unwrap())
-        });
+        let (results, attached) = be_slower(&world, last, &world.one);
+        let attached = attached.unwrap();
         assert_eq!(attached.outcome, results.outcome);
         assert_eq!(attached.directory, results.directory);
         let (files, other) = (results.files.unwrap(), attached.files.unwrap());
