@@ -111,6 +111,8 @@ impl Signals {
             }
             if task.ask() {
                 printer.note("ending the task; Ctrl-C once more leaves it");
+            } else if task.is_placing() {
+                printer.note("putting the files into place; the task has ended");
             }
         };
         output.hurry();

@@ -404,10 +404,9 @@ impl Interrupted for Arc<Mutex<Board>> {
         let mut board = lock(self);
         board.is_asked = true;
         let started = board.hosts.values().filter(|host| !host.done);
-        started.filter_map(|host| host.started.as_ref()).fold(false, |_, place| {
-            place.ask();
-            true
-        })
+        started
+            .filter_map(|host| host.started.as_ref())
+            .fold(false, |any, place| place.ask() || any)
     }
 
     fn is_told(&self) -> bool {

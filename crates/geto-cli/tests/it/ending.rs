@@ -347,24 +347,34 @@ fn nothing_is_left_here_of_a_child_ssh_whose_question_is_open() {
 /// The host has no copy any more, and half of the files in their places would be no result.
 #[test]
 fn files_are_put_into_place_before_a_signal_ends_geto() {
-    let world = World::new();
-    let slow = Slow::new(&world);
-    let mut command =
-        world.command(&["run", "-H", "local", "--into", "slow/out", "-c", "touch file"]);
-    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-    // The host forgets the task once its results are home.
-    let is_final = |path: &PathBuf| !path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
-    while !world.results().iter().any(is_final) || !world.tasks().is_empty() {
-        std::thread::yield_now();
+    for subcommand in ["run", "each"] {
+        eprintln!("{subcommand}");
+        let world = World::new();
+        let slow = Slow::new(&world);
+        let args = [subcommand, "-H", "local", "--into", "slow/out", "-c", "touch file"];
+        let mut command = world.command(&args);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        // The host forgets the task once its results are home.
+        let is_final =
+            |path: &PathBuf| !path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+        while !world.results().iter().any(is_final) || !world.tasks().is_empty() {
+            std::thread::yield_now();
+        }
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut text = String::new();
+        for (number, expected) in [
+            (Signal::INT, "geto: putting the files into place; the task has ended\n"),
+            (Signal::TERM, "geto: putting the files into place; once more leaves them"),
+        ] {
+            signal(&child, number);
+            let mut line = String::new();
+            stderr.read_line(&mut line).unwrap();
+            assert!(line.starts_with(expected), "{line}");
+        }
+        slow.go_on();
+        stderr.read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{text}");
+        assert!(slow.place.join("out/file").exists());
+        assert!(world.geto(&["history"]).text().contains("exited"));
     }
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    signal(&child, Signal::TERM);
-    let mut text = String::new();
-    stderr.read_line(&mut text).unwrap();
-    slow.go_on();
-    stderr.read_to_string(&mut text).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{text}");
-    assert!(text.starts_with("geto: putting the files into place; once more"), "{text}");
-    assert!(slow.place.join("out/file").exists());
-    assert!(world.geto(&["history"]).text().contains("exited"));
 }

@@ -295,7 +295,8 @@ fn a_session_that_ends_late_leaves_the_ticket_of_who_came_instead() {
         fs_err::write(&path, words.join(" ")).unwrap();
         let script = format!("{script}until [ -e {}/gate ]; do sleep 0.02; done\n", work.display());
         let mut second = Session::to_take_slots(shell, work);
-        let request = run("b", &script).replacen(" bring=", &format!(" {slots} again=yes bring="), 1);
+        let request =
+            run("b", &script).replacen(" bring=", &format!(" {slots} again=yes bring="), 1);
         second.say(&format!("{request}go\n"));
         second.wait_for("started");
         assert_eq!(ticket().as_deref(), Some(&*path), "it has the same number");
