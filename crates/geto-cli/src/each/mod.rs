@@ -403,10 +403,13 @@ impl Interrupted for Arc<Mutex<Board>> {
     fn ask(&self) -> bool {
         let mut board = lock(self);
         board.is_asked = true;
-        let started = board.hosts.values().filter(|host| !host.done);
-        started
-            .filter_map(|host| host.started.as_ref())
-            .fold(false, |any, place| place.ask() || any)
+        let mut any = false;
+        for place in
+            board.hosts.values().filter(|host| !host.done).filter_map(|h| h.started.as_ref())
+        {
+            any |= place.ask();
+        }
+        any
     }
 
     fn is_told(&self) -> bool {

@@ -348,7 +348,6 @@ fn nothing_is_left_here_of_a_child_ssh_whose_question_is_open() {
 #[test]
 fn files_are_put_into_place_before_a_signal_ends_geto() {
     for subcommand in ["run", "each"] {
-        eprintln!("{subcommand}");
         let world = World::new();
         let slow = Slow::new(&world);
         let args = [subcommand, "-H", "local", "--into", "slow/out", "-c", "touch file"];
@@ -369,7 +368,7 @@ fn files_are_put_into_place_before_a_signal_ends_geto() {
             signal(&child, number);
             let mut line = String::new();
             stderr.read_line(&mut line).unwrap();
-            assert!(line.starts_with(expected), "{line}");
+            assert!(line.starts_with(expected), "{subcommand}: {line}");
         }
         slow.go_on();
         stderr.read_to_string(&mut text).unwrap();
